@@ -1,0 +1,1 @@
+"""matchengine: order books, or any state machine of yours, replicated through a Raft log."""

@@ -1,0 +1,1 @@
+"""The exchange: pure matching of orders, packed commands in and packed reports out."""

@@ -1,0 +1,1 @@
+"""The consensus core: pure, single-threaded, deterministic.  ``raft.Raft`` is its only door."""

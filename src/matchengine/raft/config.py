@@ -1,0 +1,78 @@
+"""Settings of the core, in ticks, and the two timing profiles."""
+
+from __future__ import annotations
+
+import msgspec
+
+from matchengine.raft.types import MAX_ENTRY_BYTES, ServerId
+
+
+class Timing(msgspec.Struct, frozen=True):
+    """Timeouts in milliseconds.  Randomised ones are drawn from [t, 2t).
+
+    ``tick_ms`` is the length of one ``tick()``.  A follower stands for election when it had no
+    contact for ``heartbeat_timeout_ms``; a candidate tries again after ``election_timeout_ms``; a
+    leader steps down without a quorum's contact within ``leader_lease_timeout_ms``.
+    """
+
+    name: str
+    tick_ms: int
+    heartbeat_interval_ms: int
+    heartbeat_timeout_ms: int
+    election_timeout_ms: int
+    leader_lease_timeout_ms: int
+    commit_interval_ms: int
+
+
+#: For clusters of our own nodes on one machine or one network.
+FAST = Timing("fast", 10, 40, 200, 200, 200, 10)
+#: HashiCorp Raft's defaults, for clusters that its nodes share.
+HASHICORP = Timing("hashicorp", 10, 100, 1000, 1000, 500, 50)
+PROFILES = {FAST.name: FAST, HASHICORP.name: HASHICORP}
+
+
+class RaftConfig(msgspec.Struct, frozen=True):
+    """One server's settings.
+
+    ``max_append_entries``/``max_append_bytes`` bound one request, ``max_inflight_requests``/
+    ``max_inflight_bytes`` what may be unanswered per follower, ``max_uncommitted_bytes`` what
+    ``propose`` accepts beyond the commit index, ``trailing_entries``/``trailing_bytes`` what stays
+    in the log behind a snapshot for followers that lag a little.
+    """
+
+    id: ServerId
+    address: str
+    timing: Timing = FAST
+    max_append_entries: int = 64
+    max_append_bytes: int = 1024 * 1024
+    max_inflight_requests: int = 32
+    max_inflight_bytes: int = 8 * 1024 * 1024
+    max_uncommitted_bytes: int = 64 * 1024 * 1024
+    max_entry_bytes: int = MAX_ENTRY_BYTES
+    max_waiting_changes: int = 16
+    trailing_entries: int = 10240
+    trailing_bytes: int = 8 * 1024 * 1024
+
+    def __post_init__(self) -> None:
+        if not self.id:
+            raise ValueError("id: '' is empty; a server needs an id")
+        if not self.address:
+            raise ValueError("address: '' is empty; peers must be able to reach this server")
+        t = self.timing
+        if t.tick_ms < 1:
+            raise ValueError(f"timing.tick_ms: {t.tick_ms} is below 1")
+        if t.heartbeat_timeout_ms < 2 * t.heartbeat_interval_ms:
+            raise ValueError(
+                f"timing.heartbeat_timeout_ms: {t.heartbeat_timeout_ms} is below twice the "
+                f"heartbeat interval of {t.heartbeat_interval_ms}"
+            )
+        if t.election_timeout_ms < t.heartbeat_timeout_ms:
+            raise ValueError(
+                f"timing.election_timeout_ms: {t.election_timeout_ms} is below the heartbeat "
+                f"timeout of {t.heartbeat_timeout_ms}"
+            )
+        if t.leader_lease_timeout_ms > t.heartbeat_timeout_ms:
+            raise ValueError(
+                f"timing.leader_lease_timeout_ms: {t.leader_lease_timeout_ms} is above the "
+                f"heartbeat timeout of {t.heartbeat_timeout_ms}"
+            )
