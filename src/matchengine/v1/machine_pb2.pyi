@@ -1,0 +1,101 @@
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class SessionStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SESSION_STATUS_UNSPECIFIED: _ClassVar[SessionStatus]
+    SESSION_STATUS_OK: _ClassVar[SessionStatus]
+    SESSION_STATUS_UNKNOWN_SESSION: _ClassVar[SessionStatus]
+    SESSION_STATUS_SEQUENCE_GAP: _ClassVar[SessionStatus]
+    SESSION_STATUS_ALREADY_ACKNOWLEDGED: _ClassVar[SessionStatus]
+    SESSION_STATUS_SESSION_FULL: _ClassVar[SessionStatus]
+    SESSION_STATUS_TOO_MANY_SESSIONS: _ClassVar[SessionStatus]
+    SESSION_STATUS_MALFORMED: _ClassVar[SessionStatus]
+SESSION_STATUS_UNSPECIFIED: SessionStatus
+SESSION_STATUS_OK: SessionStatus
+SESSION_STATUS_UNKNOWN_SESSION: SessionStatus
+SESSION_STATUS_SEQUENCE_GAP: SessionStatus
+SESSION_STATUS_ALREADY_ACKNOWLEDGED: SessionStatus
+SESSION_STATUS_SESSION_FULL: SessionStatus
+SESSION_STATUS_TOO_MANY_SESSIONS: SessionStatus
+SESSION_STATUS_MALFORMED: SessionStatus
+
+class OpenSessionRequest(_message.Message):
+    __slots__ = ("client_name",)
+    CLIENT_NAME_FIELD_NUMBER: _ClassVar[int]
+    client_name: str
+    def __init__(self, client_name: _Optional[str] = ...) -> None: ...
+
+class OpenSessionResponse(_message.Message):
+    __slots__ = ("session_id", "status")
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    session_id: int
+    status: SessionStatus
+    def __init__(self, session_id: _Optional[int] = ..., status: _Optional[_Union[SessionStatus, str]] = ...) -> None: ...
+
+class KeepAliveRequest(_message.Message):
+    __slots__ = ("session_id",)
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    session_id: int
+    def __init__(self, session_id: _Optional[int] = ...) -> None: ...
+
+class KeepAliveResponse(_message.Message):
+    __slots__ = ("status",)
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    status: SessionStatus
+    def __init__(self, status: _Optional[_Union[SessionStatus, str]] = ...) -> None: ...
+
+class CloseSessionRequest(_message.Message):
+    __slots__ = ("session_id",)
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    session_id: int
+    def __init__(self, session_id: _Optional[int] = ...) -> None: ...
+
+class CloseSessionResponse(_message.Message):
+    __slots__ = ("status",)
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    status: SessionStatus
+    def __init__(self, status: _Optional[_Union[SessionStatus, str]] = ...) -> None: ...
+
+class ApplyRequest(_message.Message):
+    __slots__ = ("session_id", "sequence", "acknowledged", "command")
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    ACKNOWLEDGED_FIELD_NUMBER: _ClassVar[int]
+    COMMAND_FIELD_NUMBER: _ClassVar[int]
+    session_id: int
+    sequence: int
+    acknowledged: int
+    command: bytes
+    def __init__(self, session_id: _Optional[int] = ..., sequence: _Optional[int] = ..., acknowledged: _Optional[int] = ..., command: _Optional[bytes] = ...) -> None: ...
+
+class ApplyResponse(_message.Message):
+    __slots__ = ("sequence", "status", "index", "answer")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    status: SessionStatus
+    index: int
+    answer: bytes
+    def __init__(self, sequence: _Optional[int] = ..., status: _Optional[_Union[SessionStatus, str]] = ..., index: _Optional[int] = ..., answer: _Optional[bytes] = ...) -> None: ...
+
+class QueryRequest(_message.Message):
+    __slots__ = ("query",)
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    query: bytes
+    def __init__(self, query: _Optional[bytes] = ...) -> None: ...
+
+class QueryResponse(_message.Message):
+    __slots__ = ("answer", "index")
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    answer: bytes
+    index: int
+    def __init__(self, answer: _Optional[bytes] = ..., index: _Optional[int] = ...) -> None: ...

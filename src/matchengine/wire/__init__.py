@@ -1,0 +1,1 @@
+"""Generated code of the services shared with HashiCorp Raft nodes (proto/matchengine/wire)."""
