@@ -1,1 +1,1 @@
-"""node"""
+"""The node's logic: drives the Raft core and a state machine, knowing the world by contract only."""

@@ -1,0 +1,36 @@
+"""Errors that users of the library meet."""
+
+from __future__ import annotations
+
+
+class MatchEngineError(Exception):
+    """Base of all errors of this package that a caller may want to handle."""
+
+
+class NotLeaderError(MatchEngineError):
+    """This node does not lead; nothing was executed.
+
+    ``leader_id`` and ``leader_address`` are empty when no leader is known.
+    """
+
+    def __init__(self, leader_id: str = "", leader_address: str = "") -> None:
+        hint = f"the leader is {leader_id} at {leader_address}" if leader_address else "no leader is known"
+        super().__init__(f"node is not the leader; {hint}")
+        self.leader_id = leader_id
+        self.leader_address = leader_address
+
+
+class UnknownOutcomeError(MatchEngineError):
+    """The command may or may not take effect; with a session, retry the same sequence."""
+
+
+class RefusedError(MatchEngineError):
+    """The request was refused before anything was executed; the text says why."""
+
+
+class BusyError(RefusedError):
+    """Too much is waiting already; retry later."""
+
+
+class StoppedError(MatchEngineError):
+    """The node has stopped; ``__cause__`` or the text says why."""
