@@ -1,0 +1,398 @@
+"""Client sessions around any state machine: every command takes effect exactly once.
+
+The scheme is section 6.3 of Ongaro's thesis.  A client opens a session through the log and numbers
+its commands from 1 without gaps.  The machine keeps the answer to each command until the client
+acknowledges it, so a retry, through whatever leader, gets the first answer again.  An unknown or
+expired session is refused, never executed.  Time is the greatest stamp seen in the log, so all
+replicas expire the same sessions at the same entry.
+
+Envelope of an entry (little-endian)::
+
+    u8 version (1) | u8 kind | u16 reserved (0) | u64 session | u64 sequence | u64 acknowledged | payload
+
+Answer::
+
+    u8 version (1) | u8 status | u16 reserved (0) | u64 value | payload
+
+``value`` is the new session's id after OPEN, the number of expired sessions after EXPIRE, and
+after COMMAND the index of the entry that executed it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from enum import IntEnum
+from struct import Struct, error as StructError
+from typing import Final
+
+import msgspec
+
+from matchengine.raft.types import Entry, EntryType
+from matchengine.state_machine import Hashable, NewerVersionError, StateMachine
+
+VERSION: Final = 1
+ENVELOPE: Final = Struct("<BBHQQQ")
+ANSWER: Final = Struct("<BBHQ")
+MAX_CLIENT_NAME_BYTES: Final = 64
+
+_FRAME: Final = Struct("<BI")
+_FRAME_SESSION: Final = 1
+_FRAME_ANSWER: Final = 2
+_FRAME_INNER: Final = 3
+_FRAME_END: Final = 4
+_MAX_FRAME: Final = 64 * 1024 * 1024
+_SNAPSHOT_MAGIC: Final = b"MESS\x01"
+
+
+class EnvelopeKind(IntEnum):
+    """What an entry asks of the session table."""
+
+    OPEN = 1
+    COMMAND = 2
+    CLOSE = 3
+    KEEP_ALIVE = 4
+    EXPIRE = 5
+
+
+class SessionStatus(IntEnum):
+    """The numbers are those of ``matchengine.v1.SessionStatus``."""
+
+    OK = 1
+    UNKNOWN_SESSION = 2
+    SEQUENCE_GAP = 3
+    ALREADY_ACKNOWLEDGED = 4
+    SESSION_FULL = 5
+    TOO_MANY_SESSIONS = 6
+    MALFORMED = 7
+
+
+class SessionLimits(msgspec.Struct, frozen=True):
+    """Bounds on the session table.  All replicas must run with the same."""
+
+    sessions: int = 4096
+    answers_per_session: int = 1024
+    answer_bytes_per_session: int = 32 * 1024 * 1024
+    answer_bytes: int = 128 * 1024 * 1024
+
+
+class SessionAnswer(msgspec.Struct, frozen=True, gc=False):
+    """An answer, taken apart; see the module's head for ``value``."""
+
+    status: SessionStatus
+    value: int
+    payload: bytes
+
+
+def open_envelope(client_name: str = "") -> bytes:
+    """The entry that opens a session."""
+    return ENVELOPE.pack(VERSION, EnvelopeKind.OPEN, 0, 0, 0, 0) + client_name.encode()
+
+
+def command_envelope(session_id: int, sequence: int, acknowledged: int, payload: bytes) -> bytes:
+    """The entry that carries one command of a session."""
+    return ENVELOPE.pack(VERSION, EnvelopeKind.COMMAND, 0, session_id, sequence, acknowledged) + payload
+
+
+def close_envelope(session_id: int) -> bytes:
+    """The entry that ends a session and forgets its answers."""
+    return ENVELOPE.pack(VERSION, EnvelopeKind.CLOSE, 0, session_id, 0, 0)
+
+
+def keep_alive_envelope(session_id: int) -> bytes:
+    """The entry that shows that a session's client is alive."""
+    return ENVELOPE.pack(VERSION, EnvelopeKind.KEEP_ALIVE, 0, session_id, 0, 0)
+
+
+def expire_envelope(idle_ns: int) -> bytes:
+    """The entry that ends every session idle for longer than ``idle_ns`` of log time."""
+    return ENVELOPE.pack(VERSION, EnvelopeKind.EXPIRE, 0, 0, idle_ns, 0)
+
+
+def decode_answer(answer: bytes) -> SessionAnswer:
+    """Take an answer apart; raises ValueError for bytes that are none."""
+    try:
+        version, status, _, value = ANSWER.unpack_from(answer)
+    except StructError:
+        raise ValueError(f"session answer: {len(answer)} bytes are fewer than {ANSWER.size}") from None
+    if version != VERSION:
+        raise ValueError(f"session answer: version {version} is not {VERSION}")
+    return SessionAnswer(SessionStatus(status), value, answer[ANSWER.size :])
+
+
+class _Session:
+    """One client's standing.  ``answers`` maps sequence to the whole answer, in rising order."""
+
+    __slots__ = ("acknowledged", "answer_bytes", "answers", "last", "last_active", "name")
+
+    def __init__(self, name: str, now: int) -> None:
+        self.name = name
+        self.last = 0
+        self.acknowledged = 0
+        self.last_active = now
+        self.answers: dict[int, bytes] = {}
+        self.answer_bytes = 0
+
+    def acknowledge(self, sequence: int) -> int:
+        """Forget answers up to ``sequence``; returns the bytes freed."""
+        freed = 0
+        while self.acknowledged < min(sequence, self.last):
+            self.acknowledged += 1
+            freed += len(self.answers.pop(self.acknowledged))
+        self.answer_bytes -= freed
+        return freed
+
+
+def _answer(status: SessionStatus, value: int = 0, payload: bytes = b"") -> bytes:
+    return ANSWER.pack(VERSION, status, 0, value) + payload
+
+
+class SessionMachine:
+    """A state machine that gives the machine inside it exactly-once commands.
+
+    The inner machine sees entries whose ``data`` is the command alone, and its snapshot bytes are
+    kept as they are within the session machine's own.
+    """
+
+    def __init__(self, inner: StateMachine, limits: SessionLimits = SessionLimits()) -> None:  # noqa: B008 - immutable
+        self.inner = inner
+        self._limits = limits
+        self._sessions: dict[int, _Session] = {}
+        self._now = 0
+        self._answer_bytes = 0
+
+    # --- reading ---------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def has_idle_sessions(self, idle_ns: int, now_ns: int) -> bool:
+        """Whether a session's last entry is older than ``idle_ns`` at ``now_ns``: worth an EXPIRE entry."""
+        return any(now_ns - s.last_active > idle_ns for s in self._sessions.values())
+
+    def state_hash(self) -> bytes:
+        """The inner machine's digest alone: sessions do not enter it."""
+        return self.inner.state_hash() if isinstance(self.inner, Hashable) else b""
+
+    # --- StateMachine ----------------------------------------------------------------------
+
+    def apply(self, entries: Sequence[Entry]) -> Sequence[bytes]:
+        """One answer per entry, as described at the head of this module."""
+        return [self._apply(entry) for entry in entries]
+
+    def snapshot(self) -> Iterator[bytes]:
+        """The session table, then the inner machine's chunks, in frames."""
+        return _snapshot_frames(self._now, dict(self._frozen_sessions()), self.inner.snapshot())
+
+    def restore(self, chunks: Iterable[bytes]) -> None:
+        """Replace table and inner state; raises ValueError for bytes that are no session snapshot."""
+        reader = _Reader(chunks)
+        if reader.take(len(_SNAPSHOT_MAGIC)) != _SNAPSHOT_MAGIC:
+            raise ValueError("snapshot: not one of a session machine, or of a newer version")
+        (now,) = _U64.unpack(reader.take(_U64.size))
+        sessions, first_inner = _read_sessions(reader)
+        self.inner.restore(_inner_chunks(reader, first_inner))
+        self._now = now
+        self._sessions = sessions
+        self._answer_bytes = sum(s.answer_bytes for s in sessions.values())
+
+    # --- one entry -------------------------------------------------------------------------
+
+    def _apply(self, entry: Entry) -> bytes:
+        data = entry.data
+        if entry.appended_at > self._now:
+            self._now = entry.appended_at
+        if len(data) < ENVELOPE.size:
+            return _answer(SessionStatus.MALFORMED)
+        version, kind, reserved, session_id, sequence, acknowledged = ENVELOPE.unpack_from(data)
+        if version > VERSION:
+            raise NewerVersionError(f"entry {entry.index}: session envelope version {version} is above {VERSION}")
+        if version == 0 or reserved:
+            return _answer(SessionStatus.MALFORMED)
+        if kind == EnvelopeKind.COMMAND:
+            return self._command(entry, session_id, sequence, acknowledged)
+        if kind == EnvelopeKind.OPEN:
+            return self._open(entry.index, data[ENVELOPE.size :])
+        if kind == EnvelopeKind.KEEP_ALIVE:
+            return self._keep_alive(session_id)
+        if kind == EnvelopeKind.CLOSE:
+            return self._close(session_id)
+        if kind == EnvelopeKind.EXPIRE:
+            return self._expire(sequence)
+        return _answer(SessionStatus.MALFORMED)
+
+    def _open(self, index: int, raw_name: bytes) -> bytes:
+        try:
+            name = raw_name.decode()
+        except UnicodeDecodeError:
+            return _answer(SessionStatus.MALFORMED)
+        if len(raw_name) > MAX_CLIENT_NAME_BYTES:
+            return _answer(SessionStatus.MALFORMED)
+        if len(self._sessions) >= self._limits.sessions:
+            return _answer(SessionStatus.TOO_MANY_SESSIONS)
+        self._sessions[index] = _Session(name, self._now)
+        return _answer(SessionStatus.OK, index)
+
+    def _keep_alive(self, session_id: int) -> bytes:
+        session = self._sessions.get(session_id)
+        if session is None:
+            return _answer(SessionStatus.UNKNOWN_SESSION)
+        session.last_active = self._now
+        return _answer(SessionStatus.OK)
+
+    def _close(self, session_id: int) -> bytes:
+        session = self._sessions.pop(session_id, None)
+        if session is None:
+            return _answer(SessionStatus.UNKNOWN_SESSION)
+        self._answer_bytes -= session.answer_bytes
+        return _answer(SessionStatus.OK)
+
+    def _expire(self, idle_ns: int) -> bytes:
+        idle = [i for i, s in self._sessions.items() if self._now - s.last_active > idle_ns]
+        for session_id in idle:
+            self._close(session_id)
+        return _answer(SessionStatus.OK, len(idle))
+
+    def _command(self, entry: Entry, session_id: int, sequence: int, acknowledged: int) -> bytes:
+        session = self._sessions.get(session_id)
+        if session is None:
+            return _answer(SessionStatus.UNKNOWN_SESSION)
+        session.last_active = self._now
+        self._answer_bytes -= session.acknowledge(acknowledged)
+        if sequence <= session.acknowledged:
+            return _answer(SessionStatus.ALREADY_ACKNOWLEDGED)
+        if sequence <= session.last:
+            return session.answers[sequence]
+        if sequence != session.last + 1:
+            return _answer(SessionStatus.SEQUENCE_GAP)
+        if self._is_full(session):
+            return _answer(SessionStatus.SESSION_FULL)
+        return self._execute(entry, session)
+
+    def _is_full(self, session: _Session) -> bool:
+        limits = self._limits
+        return (
+            len(session.answers) >= limits.answers_per_session
+            or session.answer_bytes >= limits.answer_bytes_per_session
+            or self._answer_bytes >= limits.answer_bytes
+        )
+
+    def _execute(self, entry: Entry, session: _Session) -> bytes:
+        command = Entry(
+            entry.index,
+            entry.term,
+            EntryType.COMMAND,
+            entry.data[ENVELOPE.size :],
+            entry.extensions,
+            entry.appended_at,
+        )
+        (result,) = self.inner.apply((command,))
+        answer = _answer(SessionStatus.OK, entry.index, result)
+        session.last += 1
+        session.answers[session.last] = answer
+        session.answer_bytes += len(answer)
+        self._answer_bytes += len(answer)
+        return answer
+
+    def _frozen_sessions(self) -> Iterator[tuple[_SessionRecord, tuple[tuple[int, bytes], ...]]]:
+        for session_id, s in self._sessions.items():
+            record = _SessionRecord(session_id, s.name, s.last, s.acknowledged, s.last_active)
+            yield record, tuple(s.answers.items())
+
+
+class _SessionRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A session in a snapshot; its answers follow in frames of their own."""
+
+    id: int
+    name: str
+    last: int
+    acknowledged: int
+    last_active: int
+
+
+_U64: Final = Struct("<Q")
+
+
+def _frame(kind: int, body: bytes) -> bytes:
+    return _FRAME.pack(kind, len(body)) + body
+
+
+def _snapshot_frames(
+    now: int, sessions: dict[_SessionRecord, tuple[tuple[int, bytes], ...]], inner: Iterator[bytes]
+) -> Iterator[bytes]:
+    yield _SNAPSHOT_MAGIC + _U64.pack(now)
+    for record, answers in sessions.items():
+        yield _frame(_FRAME_SESSION, msgspec.msgpack.encode(record))
+        for sequence, answer in answers:
+            yield _frame(_FRAME_ANSWER, _U64.pack(sequence) + answer)
+    for chunk in inner:
+        yield _frame(_FRAME_INNER, chunk)
+    yield _frame(_FRAME_END, b"")
+
+
+class _Reader:
+    """Takes exact lengths from chunks with arbitrary bounds."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = iter(chunks)
+        self._buffer = b""
+        self._offset = 0
+
+    def take(self, length: int) -> bytes:
+        parts = []
+        while length > len(self._buffer) - self._offset:
+            part = self._buffer[self._offset :]
+            parts.append(part)
+            length -= len(part)
+            self._buffer, self._offset = self._next_chunk(), 0
+        parts.append(self._buffer[self._offset : self._offset + length])
+        self._offset += length
+        return b"".join(parts)
+
+    def frame(self) -> tuple[int, bytes]:
+        kind, length = _FRAME.unpack(self.take(_FRAME.size))
+        if length > _MAX_FRAME:
+            raise ValueError(f"snapshot: a frame of {length} bytes is above the limit of {_MAX_FRAME}")
+        return kind, self.take(length)
+
+    def _next_chunk(self) -> bytes:
+        for chunk in self._chunks:
+            if chunk:
+                return chunk
+        raise ValueError("snapshot: ends in the middle of a frame")
+
+
+def _read_sessions(reader: _Reader) -> tuple[dict[int, _Session], tuple[int, bytes]]:
+    """All sessions, and the first frame that is neither a session nor an answer."""
+    sessions: dict[int, _Session] = {}
+    session: _Session | None = None
+    while True:
+        kind, body = reader.frame()
+        if kind == _FRAME_SESSION:
+            session = _session_of(body, sessions)
+        elif kind == _FRAME_ANSWER and session is not None:
+            (sequence,) = _U64.unpack(body[: _U64.size])
+            session.answers[sequence] = body[_U64.size :]
+            session.answer_bytes += len(body) - _U64.size
+        else:
+            return sessions, (kind, body)
+
+
+def _session_of(body: bytes, sessions: dict[int, _Session]) -> _Session:
+    try:
+        record = msgspec.msgpack.decode(body, type=_SessionRecord)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"snapshot: a session record cannot be read: {error}") from error
+    session = _Session(record.name, record.last_active)
+    session.last = record.last
+    session.acknowledged = record.acknowledged
+    sessions[record.id] = session
+    return session
+
+
+def _inner_chunks(reader: _Reader, first: tuple[int, bytes]) -> Iterator[bytes]:
+    kind, body = first
+    while kind == _FRAME_INNER:
+        yield body
+        kind, body = reader.frame()
+    if kind != _FRAME_END:
+        raise ValueError(f"snapshot: unknown frame kind {kind}")
