@@ -1,1 +1,1 @@
-"""runtime"""
+"""Adapters that run the node's logic on asyncio, threads and the wall clock."""

@@ -1,0 +1,190 @@
+"""The state machine's keeper: applies entries, takes snapshots, restores them, one at a time.
+
+``snapshot`` and ``restore`` of a machine may take seconds, so they run on the worker; entries
+that become committed meanwhile wait here.  Writing the frozen snapshot to disk goes on beside
+new entries.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from itertools import repeat
+
+from matchengine.errors import RefusedError
+from matchengine.node.contracts import Worker
+from matchengine.node.policy import SnapshotPolicy
+from matchengine.raft.configuration import decode_configuration
+from matchengine.raft.types import Configuration, Entry, EntryType, Index, SnapshotMeta, Term
+from matchengine.state_machine import StateMachine
+from matchengine.storage.contracts import SnapshotStore
+
+OnApplied = Callable[[tuple[Entry, ...], Iterable[bytes], Index], None]
+OnSnapshot = Callable[[SnapshotMeta | None, Exception | None], None]
+
+
+class MachineRoom:
+    """``on_applied(entries, results, index)`` follows every batch and every restore (then without entries)."""
+
+    def __init__(
+        self,
+        machine: StateMachine,
+        snapshot: SnapshotMeta | None,
+        *,
+        worker: Worker,
+        snapshots: SnapshotStore,
+        policy: SnapshotPolicy,
+        on_applied: OnApplied,
+        on_snapshot: Callable[[SnapshotMeta], None],
+        on_error: Callable[[Exception], None],
+    ) -> None:
+        self._machine = machine
+        self._worker = worker
+        self._snapshots = snapshots
+        self._policy = policy
+        self._on_applied = on_applied
+        self._on_snapshot = on_snapshot
+        self._on_error = on_error
+        self._queue: deque[tuple[Entry, ...]] = deque()
+        self._capturing = False
+        self._persisting = False
+        self._asked: list[OnSnapshot] = []
+        self.restoring = False
+        self.applied: Index = 0
+        self._applied_term: Term = 0
+        self._configuration = Configuration()
+        self._configuration_index: Index = 0
+        self._entries_since_snapshot = 0
+        self._bytes_since_snapshot = 0
+        if snapshot is not None:
+            self._start_restore(snapshot)
+
+    # --- applying --------------------------------------------------------------------------
+
+    def apply(self, entries: tuple[Entry, ...]) -> None:
+        """Process committed entries now, or after the snapshot work that is under way."""
+        if self.restoring or self._capturing or self._queue:
+            self._queue.append(entries)
+        else:
+            self._apply(entries)
+
+    def _apply(self, entries: tuple[Entry, ...]) -> None:
+        commands = [e for e in entries if e.type is EntryType.COMMAND]
+        try:
+            results = self._machine.apply(commands) if commands else ()
+            if len(results) != len(commands):
+                raise TypeError(f"apply: {len(results)} answers for {len(commands)} entries")
+        except Exception as error:  # whatever it is: a replica that goes on after it would differ
+            self._on_error(error)
+            return
+        self._note(entries)
+        self._on_applied(entries, _with_gaps(entries, commands, results), self.applied)
+        self._snapshot_if_due()
+
+    def _note(self, entries: tuple[Entry, ...]) -> None:
+        for entry in entries:
+            if entry.type is EntryType.CONFIGURATION:
+                self._configuration = decode_configuration(entry.data)
+                self._configuration_index = entry.index
+            self._bytes_since_snapshot += entry.size
+        self._entries_since_snapshot += len(entries)
+        self.applied = entries[-1].index
+        self._applied_term = entries[-1].term
+
+    def _drain(self) -> None:
+        while self._queue and not (self.restoring or self._capturing):
+            self._apply(self._queue.popleft())
+
+    # --- taking a snapshot -----------------------------------------------------------------
+
+    def take_snapshot(self, done: OnSnapshot) -> None:
+        """Take one as soon as possible; ``done`` hears of it."""
+        if not self._entries_since_snapshot:
+            done(None, RefusedError("nothing new to snapshot"))
+            return
+        self._asked.append(done)
+        self._begin_snapshot()
+
+    def _snapshot_if_due(self) -> None:
+        due = (
+            self._asked
+            or self._entries_since_snapshot >= self._policy.entries
+            or self._bytes_since_snapshot >= self._policy.bytes
+        )
+        if due:
+            self._begin_snapshot()
+
+    def _begin_snapshot(self) -> None:
+        if self.restoring or self._capturing or self._persisting:
+            return
+        meta = SnapshotMeta(self.applied, self._applied_term, self._configuration, self._configuration_index)
+        self._capturing = self._persisting = True
+        self._entries_since_snapshot = self._bytes_since_snapshot = 0
+        asked, self._asked = self._asked, []
+
+        def captured(chunks: Iterator[bytes] | None, error: Exception | None) -> None:
+            self._capturing = False
+            if chunks is None:
+                self._on_error(error or TypeError("snapshot: the state machine returned None"))
+                return
+            self._worker.run(lambda: _persist(self._snapshots, meta, chunks), persisted)
+            self._drain()
+
+        def persisted(meta: SnapshotMeta | None, error: Exception | None) -> None:
+            self._persisting = False
+            if meta is None:
+                self._on_error(error or RuntimeError("snapshot: not written"))
+                return
+            self._on_snapshot(meta)
+            for done in asked:
+                done(meta, None)
+            self._snapshot_if_due()
+
+        self._worker.run(self._machine.snapshot, captured)
+
+    # --- restoring -------------------------------------------------------------------------
+
+    def restore(self, meta: SnapshotMeta) -> None:
+        """Replace the state by a durable snapshot's; entries that wait are older and dropped."""
+        self._queue.clear()
+        self._start_restore(meta)
+
+    def _start_restore(self, meta: SnapshotMeta) -> None:
+        self.restoring = True
+
+        def restored(_: object, error: Exception | None) -> None:
+            if error is not None:
+                self._on_error(error)
+                return
+            self._stand_at(meta)
+            self._on_applied((), (), self.applied)
+            self._drain()
+
+        self._worker.run(lambda: self._machine.restore(self._snapshots.open(meta)), restored)
+
+    def _stand_at(self, meta: SnapshotMeta) -> None:
+        self.restoring = False
+        self.applied = meta.index
+        self._applied_term = meta.term
+        self._configuration = meta.configuration
+        self._configuration_index = meta.configuration_index
+        self._entries_since_snapshot = self._bytes_since_snapshot = 0
+
+
+def _with_gaps(entries: tuple[Entry, ...], commands: list[Entry], results: Iterable[bytes]) -> Iterable[bytes]:
+    """One result per entry: empty for those that are not commands."""
+    if len(entries) == len(commands):
+        return results
+    answers = iter(results)
+    return [next(answers) if e.type is EntryType.COMMAND else b"" for e in entries]
+
+
+def _persist(snapshots: SnapshotStore, meta: SnapshotMeta, chunks: Iterator[bytes]) -> SnapshotMeta:
+    sink = snapshots.create(meta)
+    try:
+        for chunk in chunks:
+            sink.write(chunk)
+    except BaseException:
+        sink.abort()
+        raise
+    return sink.commit()
