@@ -181,7 +181,7 @@ class SessionMachine:
 
     def snapshot(self) -> Iterator[bytes]:
         """The session table, then the inner machine's chunks, in frames."""
-        return _snapshot_frames(self._now, dict(self._frozen_sessions()), self.inner.snapshot())
+        return _snapshot_frames(self._now, list(self._frozen_sessions()), self.inner.snapshot())
 
     def restore(self, chunks: Iterable[bytes]) -> None:
         """Replace table and inner state; raises ValueError for bytes that are no session snapshot."""
@@ -317,10 +317,10 @@ def _frame(kind: int, body: bytes) -> bytes:
 
 
 def _snapshot_frames(
-    now: int, sessions: dict[_SessionRecord, tuple[tuple[int, bytes], ...]], inner: Iterator[bytes]
+    now: int, sessions: list[tuple[_SessionRecord, tuple[tuple[int, bytes], ...]]], inner: Iterator[bytes]
 ) -> Iterator[bytes]:
     yield _SNAPSHOT_MAGIC + _U64.pack(now)
-    for record, answers in sessions.items():
+    for record, answers in sessions:
         yield _frame(_FRAME_SESSION, msgspec.msgpack.encode(record))
         for sequence, answer in answers:
             yield _frame(_FRAME_ANSWER, _U64.pack(sequence) + answer)

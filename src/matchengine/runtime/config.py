@@ -1,0 +1,61 @@
+"""Settings of a node."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+
+import msgspec
+
+from matchengine.node.policy import SnapshotPolicy
+from matchengine.raft.config import FAST, Timing
+
+
+class NodeConfig(msgspec.Struct, frozen=True):
+    """One node: ``address`` is what peers and clients are told, ``listen`` (default: the same) what is bound.
+
+    ``bootstrap`` makes the node the only voter of a new cluster if its directory is empty.
+    ``session_idle_s`` ends sessions that were silent for longer, by an entry in the log.
+    """
+
+    id: str
+    address: str
+    data_dir: Path
+    listen: str = ""
+    bootstrap: bool = False
+    timing: Timing = FAST
+    snapshots: SnapshotPolicy = SnapshotPolicy()
+    session_idle_s: float = 600.0
+
+    def __post_init__(self) -> None:
+        for field, value in (("address", self.address), ("listen", self.listen_address)):
+            check_address(field, value)
+        if not self.id:
+            raise ValueError("id: '' is empty; a node needs an id")
+        if self.session_idle_s <= 0:
+            raise ValueError(f"session_idle_s: {self.session_idle_s} is not above 0")
+
+    @property
+    def listen_address(self) -> str:
+        """What is bound."""
+        return self.listen or self.address
+
+
+def check_address(field: str, value: str) -> None:
+    """Raise ValueError unless ``value`` is host:port with a port from 1 to 65535."""
+    host, colon, port = value.rpartition(":")
+    if not colon or not host:
+        raise ValueError(f"{field}: {value!r} is not of the form host:port")
+    if not port.isascii() or not port.isdigit() or not 1 <= int(port) <= 65535:
+        raise ValueError(f"{field}: port {port!r} is not a number from 1 to 65535")
+
+
+def is_loopback(address: str) -> bool:
+    """Whether ``host:port`` can be reached from this machine only."""
+    host = address.rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
