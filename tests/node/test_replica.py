@@ -1,0 +1,321 @@
+"""The node's logic over a simulated disk, network, worker and clock."""
+
+from __future__ import annotations
+
+import pytest
+from world import Ledger, Result, World
+
+from matchengine.errors import NotLeaderError, RefusedError, StoppedError, UnknownOutcomeError
+from matchengine.node.policy import SnapshotPolicy
+from matchengine.raft.messages import AppendEntries, InstallSnapshot
+from matchengine.raft.proposals import ChangeKind
+from matchengine.raft.types import Suffrage
+from matchengine.storage.contracts import StorageError
+
+
+def test_a_command_is_applied_everywhere_and_answered_with_its_result():
+    world = World()
+    result = world.apply(world.leader(), b"one")
+    world.settle(result)
+    assert result.outcome.result == b"1"
+    world.run(20)
+    assert [n.machine.commands for n in world.nodes.values()] == [[b"one"]] * 3
+
+
+def test_many_commands_are_answered_in_order():
+    world = World()
+    leader = world.leader()
+    results = [world.apply(leader, b"%d" % i) for i in range(500)]
+    world.settle(*results)
+    assert [r.outcome.result for r in results] == [b"%d" % (i + 1) for i in range(500)]
+
+
+def test_a_follower_refuses_a_command_and_names_the_leader():
+    world = World()
+    leader = world.leader()
+    world.run(20)
+    result = world.apply(world.followers()[0], b"x")
+    world.settle(result)
+    assert isinstance(result.error, NotLeaderError)
+    assert (result.error.leader_id, result.error.leader_address) == (leader.id, leader.address)
+
+
+def test_acknowledged_commands_survive_the_leader():
+    world = World()
+    old = world.leader()
+    results = [world.apply(old, b"%d" % i) for i in range(20)]
+    world.settle(*results)
+    old.crash()
+    new = world.leader()
+    world.settle(world.apply(new, b"after"))
+    assert new.machine.commands == [b"%d" % i for i in range(20)] + [b"after"]
+    old.start()
+    world.run_until(lambda: old.machine.commands == new.machine.commands)
+
+
+def test_a_deposed_leader_tells_that_the_outcome_is_unknown():
+    world = World()
+    old = world.leader()
+    world.isolate(old.id)
+    result = world.apply(old, b"lost")
+    world.settle(result)
+    assert isinstance(result.error, UnknownOutcomeError)
+    world.heal()
+    new = world.leader()
+    world.settle(world.apply(new, b"kept"))
+    world.run(100)
+    assert all(n.machine.commands == [b"kept"] for n in world.nodes.values())
+
+
+def test_all_nodes_crash_and_come_back_with_everything_acknowledged():
+    world = World()
+    results = [world.apply(world.leader(), b"%d" % i) for i in range(30)]
+    world.settle(*results)
+    for node in world.nodes.values():
+        node.crash()
+    for node in world.nodes.values():
+        node.start()
+    world.settle(world.apply(world.leader(), b"again"))
+    assert world.leader().machine.commands == [b"%d" % i for i in range(30)] + [b"again"]
+
+
+def test_a_linearizable_read_waits_until_the_index_was_applied():
+    world = World()
+    leader = world.leader()
+    write, read = world.apply(leader, b"one"), Result()
+    world.settle(write)
+    leader.replica.read_index(read)
+    world.settle(read)
+    assert read.outcome.index >= write.outcome.index
+    follower, arrived = world.followers()[0], Result()
+    follower.replica.wait_applied(read.outcome.index, arrived)
+    world.settle(arrived)
+    assert follower.machine.commands == [b"one"]
+
+
+def test_an_isolated_leader_answers_no_read():
+    world = World()
+    leader = world.leader()
+    world.isolate(leader.id)
+    read = Result()
+    leader.replica.read_index(read)
+    world.settle(read)
+    assert isinstance(read.error, NotLeaderError)
+
+
+def test_snapshots_are_taken_by_policy_and_compact_the_log():
+    world = World(policy=SnapshotPolicy(entries=50), trailing_entries=10)
+    leader = world.leader()
+    for i in range(200):
+        world.settle(world.apply(leader, b"%d" % i))
+    world.run(50)
+    for node in world.nodes.values():
+        assert node.disk.snapshots.newest().index >= 150
+        assert len(node.disk.entries) < 100
+
+
+def test_a_follower_that_lags_behind_the_log_gets_a_snapshot_and_the_rest():
+    world = World(policy=SnapshotPolicy(entries=50), trailing_entries=5)
+    leader = world.leader()
+    lagging = world.followers()[0]
+    lagging.crash()
+    for i in range(200):
+        world.settle(world.apply(leader, b"%d" % i))
+    lagging.start()
+    world.run_until(lambda: lagging.machine.commands == leader.machine.commands)
+    assert any(isinstance(r, InstallSnapshot) and to == lagging.id for _, to, r in world.sent)
+
+
+def test_a_restart_restores_the_snapshot_and_replays_the_rest():
+    world = World(policy=SnapshotPolicy(entries=50), trailing_entries=5)
+    leader = world.leader()
+    for i in range(120):
+        world.settle(world.apply(leader, b"%d" % i))
+    world.run(20)
+    follower = world.followers()[0]
+    follower.crash()
+    follower.start()
+    world.run_until(lambda: follower.machine.commands == leader.machine.commands)
+
+
+def _heartbeat_contacts(world: World, name: str, ticks: int) -> bool:
+    """Whether the node keeps its leader for ``ticks``: nobody's heartbeat goes unanswered for an election."""
+    leader = world.leader()
+    world.run(ticks)
+    return leader.leads and world.nodes[name].replica.soft_state.leader_id == leader.id
+
+
+def test_heartbeats_are_answered_while_a_snapshot_is_captured():
+    world = World(policy=SnapshotPolicy(entries=50))
+    leader = world.leader()
+    for node in world.nodes.values():
+        node.worker.held = True
+    results = [world.apply(leader, b"%d" % i) for i in range(60)]
+    term = leader.replica.soft_state.term
+    world.run(300)
+    assert leader.leads and leader.replica.soft_state.term == term
+    for node in world.nodes.values():
+        node.worker.release()
+    world.settle(*results)
+
+
+def test_heartbeats_are_answered_while_a_snapshot_is_restored():
+    world = World(policy=SnapshotPolicy(entries=50), trailing_entries=5)
+    leader = world.leader()
+    lagging = world.followers()[0]
+    lagging.crash()
+    for i in range(100):
+        world.settle(world.apply(leader, b"%d" % i))
+    lagging.start()
+    lagging.worker.held = True
+    assert _heartbeat_contacts(world, lagging.id, 300)
+    lagging.worker.release()
+    world.run_until(lambda: lagging.machine.commands == leader.machine.commands)
+
+
+def test_a_hanging_disk_of_a_follower_costs_no_election():
+    world = World()
+    leader = world.leader()
+    world.run(20)
+    term = leader.replica.soft_state.term
+    slow = world.followers()[0]
+    slow.disk.hanging = True
+    world.settle(world.apply(leader, b"x"))
+    assert _heartbeat_contacts(world, slow.id, 200)
+    assert leader.replica.soft_state.term == term
+    slow.disk.release()
+    world.run_until(lambda: slow.machine.commands == [b"x"])
+
+
+def test_a_leader_whose_disk_hangs_makes_way():
+    world = World()
+    old = world.leader()
+    world.run(20)
+    old.disk.hanging = True
+    world.apply(old, b"x")
+    world.run_until(lambda: not old.leads, 100)
+    world.run_until(lambda: any(n.leads for n in world.nodes.values() if n is not old))
+    new = world.leader()
+    assert new is not old
+    world.settle(world.apply(new, b"y"))
+
+
+def test_a_failing_disk_stops_the_node_and_everything_that_waits():
+    world = World()
+    leader = world.leader()
+    leader.disk.error = StorageError("log: fdatasync failed")
+    result, read = world.apply(leader, b"x"), Result()
+    leader.replica.wait_applied(10**9, read)
+    world.settle(result, read)
+    assert isinstance(result.error, UnknownOutcomeError)
+    assert isinstance(read.error, StoppedError)
+    assert "fdatasync failed" in str(leader.failure)
+    late = world.apply(leader, b"y")
+    assert isinstance(late.error, StoppedError)
+    leader.crash()
+    world.settle(world.apply(world.leader(), b"z"))
+
+
+def test_an_exception_of_the_machine_stops_the_node():
+    world = World(size=1)
+    leader = world.leader()
+    leader.machine.poison = b"bad"
+    result = world.apply(leader, b"bad")
+    world.run_until(lambda: leader.failure is not None)
+    assert "poisoned" in str(leader.failure)
+    assert isinstance(result.error, UnknownOutcomeError)
+
+
+def test_a_machine_that_answers_too_little_stops_the_node():
+    class Silent(Ledger):
+        def apply(self, entries):
+            return []
+
+    world = World(size=1, machine=Silent)
+    world.apply(world.leader(), b"x")
+    world.run_until(lambda: world.nodes["a"].failure is not None)
+    assert "0 answers for 1 entries" in str(world.nodes["a"].failure)
+
+
+def test_leadership_is_handed_over():
+    world = World()
+    old = world.leader()
+    world.run(20)
+    target = world.followers()[0]
+    result = Result()
+    old.replica.transfer_leadership(target.id, result)
+    world.settle(result)
+    assert result.error is None
+    assert world.leader() is target
+
+
+def test_a_server_is_removed_and_added_again():
+    world = World()
+    leader = world.leader()
+    gone = world.followers()[0]
+    removed, added = Result(), Result()
+    leader.replica.change_membership(ChangeKind.REMOVE_SERVER, gone.id, "", 0, removed)
+    world.settle(removed)
+    assert leader.replica.status().configuration.get(gone.id) is None
+    leader.replica.change_membership(ChangeKind.ADD_NONVOTER, gone.id, gone.address, 0, added)
+    world.settle(added)
+    assert leader.replica.status().configuration.get(gone.id).suffrage is Suffrage.NONVOTER
+    world.settle(world.apply(leader, b"x"))
+    world.run_until(lambda: gone.machine.commands == [b"x"])
+
+
+def test_an_impossible_change_is_refused_with_its_reason():
+    world = World(size=1)
+    result = Result()
+    world.leader().replica.change_membership(ChangeKind.REMOVE_SERVER, "a", "", 0, result)
+    world.settle(result)
+    assert isinstance(result.error, RefusedError)
+    assert "voter" in str(result.error)
+
+
+def test_a_snapshot_on_demand_and_a_second_one_with_nothing_new():
+    world = World(size=1)
+    leader = world.leader()
+    world.settle(world.apply(leader, b"x"))
+    first, second = Result(), Result()
+    leader.replica.snapshot(first)
+    world.settle(first)
+    assert first.outcome.index == leader.replica.applied
+    leader.replica.snapshot(second)
+    world.settle(second)
+    assert "nothing new" in str(second.error)
+
+
+def test_a_node_that_has_stopped_fails_its_peers_calls():
+    world = World()
+    leader = world.leader()
+    world.run(20)
+    follower = world.followers()[0]
+    follower.replica.stop(StoppedError("by hand"))
+    world.run(50)
+    assert any("by hand" in e for e in world.errors)
+    assert leader.leads
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_same_seed_gives_the_same_run(seed):
+    def run() -> list[tuple[str, str, str]]:
+        world = World(seed=seed)
+        old = world.leader()
+        world.apply(old, b"x")
+        world.run(7)
+        old.crash()
+        world.settle(world.apply(world.leader(), b"y"))
+        return [(a, b, repr(r)) for a, b, r in world.sent]
+
+    assert run() == run()
+
+
+def test_idle_nodes_send_heartbeats_only():
+    world = World()
+    world.settle(world.apply(world.leader(), b"x"))
+    world.run(50)
+    world.sent.clear()
+    world.run(100)
+    assert world.sent
+    assert all(isinstance(r, AppendEntries) and r.is_heartbeat for _, _, r in world.sent)
