@@ -208,7 +208,7 @@ class Replica:
         """Done once ``index`` was applied here."""
         if self._stopped is not None:
             done(None, StoppedError(str(self._stopped)))
-        elif self._room.applied >= index:
+        elif self._room.applied >= index and not self._room.restoring:
             done(Outcome(self._room.applied), None)
         else:
             self._reads.append((index, done))
@@ -242,10 +242,10 @@ class Replica:
     # --- Ready -----------------------------------------------------------------------------
 
     def _perform(self, ready: Ready) -> None:
-        if ready.soft_state is not None:
-            self._change_soft_state(ready.soft_state)
         for accepted in ready.accepted:
             self._accepted(accepted)
+        if ready.soft_state is not None:  # after the accepted ones: they are lost with the leadership
+            self._change_soft_state(ready.soft_state)
         for refused in ready.refused:
             self._refused(refused)
         if ready.write is not None:
