@@ -1,0 +1,13 @@
+"""What can go wrong with a replay, apart from differences."""
+
+from __future__ import annotations
+
+from matchengine.errors import MatchEngineError
+
+
+class InputError(MatchEngineError):
+    """The recording, or an option about it, is not usable; the text names the place, the value and the rule."""
+
+
+class EnvironmentFailure(MatchEngineError):
+    """The nodes could not be run, or made no progress."""
