@@ -1,1 +1,50 @@
-"""service"""
+"""The gRPC services of a node.
+
+:func:`serve` combines groups of services for ``Node``'s ``services`` argument.  The groups
+of every node (peers, status, administration, health, reflection) always come with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from matchengine.service.admin import add_admin
+from matchengine.service.cluster import add_cluster
+from matchengine.service.health import add_health
+from matchengine.service.machine import machine_group
+from matchengine.service.reflection import add_reflection
+from matchengine.service.sessions import add_sessions
+
+if TYPE_CHECKING:
+    import grpc
+
+    from matchengine.runtime.node import Node, Services
+
+__all__ = ["core_services", "machine_services", "serve"]
+
+#: Registered by the node itself; listed for reflection.
+_TRANSPORT: Final = "RaftTransport"
+
+
+def serve(*application: Services) -> Services:
+    """A group of groups: ``application``'s services, whose health follows leadership, and every node's own."""
+
+    def add(node: Node, server: grpc.aio.Server) -> Sequence[str]:
+        names = [name for group in application for name in group(node, server)]
+        core = [*add_cluster(node, server), *add_admin(node, server), *add_health(node, server, names)]
+        add_reflection(server, [*names, *core, _TRANSPORT])
+        return [*names, *core]
+
+    return add
+
+
+def machine_services(node: Node, server: grpc.aio.Server) -> Sequence[str]:
+    """Sessions and Machine, for any state machine inside a SessionMachine."""
+    return (*add_sessions(node, server), *_add_machine(node, server))
+
+
+#: Peer, Cluster, RaftAdmin, health and reflection, without an application.
+core_services: Final[Services] = serve()
+
+_add_machine: Final = machine_group()

@@ -1,0 +1,92 @@
+"""What nodes say to each other beyond Raft, and what they say about themselves."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import grpc
+
+from matchengine.service.errors import UnsupportedError, unary
+from matchengine.service.reads import require_readable
+from matchengine.state_machine import Hashable
+from matchengine.v1 import cluster_pb2
+from matchengine.v1.cluster_pb2_grpc import (
+    ClusterServicer,
+    PeerServicer,
+    add_ClusterServicer_to_server,
+    add_PeerServicer_to_server,
+)
+
+if TYPE_CHECKING:
+    from matchengine.runtime.node import Node
+
+PEER_SERVICE: Final = "matchengine.v1.Peer"
+CLUSTER_SERVICE: Final = "matchengine.v1.Cluster"
+_STATM: Final = Path("/proc/self/statm")
+
+
+class PeerService(PeerServicer):
+    """See ``proto/matchengine/v1/cluster.proto``."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    @unary
+    async def ReadIndex(self, _request: cluster_pb2.ReadIndexRequest) -> cluster_pb2.ReadIndexResponse:
+        """A follower asks for a point from which its reads are linearizable."""
+        return cluster_pb2.ReadIndexResponse(index=await self._node.confirm_read_index())
+
+
+class ClusterService(ClusterServicer):
+    """See ``proto/matchengine/v1/cluster.proto``."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    @unary
+    async def Status(self, request: cluster_pb2.StatusRequest) -> cluster_pb2.StatusResponse:
+        """This node's standing; the state hash belongs to exactly ``applied_index``."""
+        status = self._node.status()
+        return cluster_pb2.StatusResponse(
+            id=status.id,
+            address=status.address,
+            role=status.role.name.lower(),
+            term=status.term,
+            leader_id=status.leader_id,
+            leader_address=status.leader_address,
+            first_index=status.raft.first_index,
+            last_index=status.raft.last_index,
+            commit_index=status.raft.commit_index,
+            applied_index=status.applied,
+            snapshot_index=status.raft.snapshot_index,
+            state_hash=self._state_hash() if request.state_hash else b"",
+            fsync_us=status.fsync_us,
+            terms_seen=status.terms_seen,
+            resident_bytes=_resident_bytes(),
+        )
+
+    def _state_hash(self) -> bytes:
+        machine = self._node.machine
+        if not isinstance(machine, Hashable):
+            raise UnsupportedError(f"state_hash: {type(machine).__name__} has no state hash")
+        require_readable(self._node)
+        return machine.state_hash()
+
+
+def _resident_bytes() -> int:
+    """Memory of this process that is in RAM; 0 on a system that does not say."""
+    try:
+        pages = int(_STATM.read_text().split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGESIZE")
+
+
+def add_cluster(node: Node, server: grpc.aio.Server) -> Sequence[str]:
+    """Serve Peer and Cluster."""
+    add_PeerServicer_to_server(PeerService(node), server)
+    add_ClusterServicer_to_server(ClusterService(node), server)
+    return (PEER_SERVICE, CLUSTER_SERVICE)

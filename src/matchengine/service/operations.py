@@ -1,0 +1,68 @@
+"""Running operations of the administration service, known to clients by token."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, TypeAlias
+
+from matchengine.errors import BusyError, MatchEngineError
+from matchengine.service.errors import NotFoundError
+
+MAX_OPERATIONS: Final = 1024
+TOKEN_LIFETIME_S: Final = 600.0
+_TOKEN_BYTES: Final = 20
+
+#: Does the work and returns the index of its log entry, or 0 when it has none.
+Operation: TypeAlias = Coroutine[Any, Any, int]
+
+
+class Operations:
+    """A bounded table.  A token is good for :data:`TOKEN_LIFETIME_S`, or until it is forgotten."""
+
+    def __init__(self, clock: Callable[[], float], limit: int = MAX_OPERATIONS) -> None:
+        self._clock = clock
+        self._limit = limit
+        self._running: dict[str, tuple[float, asyncio.Task[int]]] = {}
+
+    def start(self, operation: Operation) -> str:
+        """Start it and return its token (40 hexadecimal digits); raises BusyError when the table is full."""
+        self._drop_expired()
+        if len(self._running) >= self._limit:
+            operation.close()
+            raise BusyError(f"{self._limit} operations are known already; forget some")
+        token = secrets.token_hex(_TOKEN_BYTES)
+        self._running[token] = self._clock() + TOKEN_LIFETIME_S, asyncio.create_task(operation)
+        return token
+
+    async def wait(self, token: str) -> tuple[str, int]:
+        """The operation's error (empty: none) and index, once it has ended; raises NotFoundError."""
+        self._drop_expired()
+        if token not in self._running:
+            raise NotFoundError(f"operation_token: {token!r} is unknown; it was forgotten or has expired")
+        task = self._running[token][1]
+        await asyncio.wait([task])
+        return _result(task)
+
+    def forget(self, token: str) -> None:
+        """Drop the token, if it is known; what was begun may still take effect."""
+        known = self._running.pop(token, None)
+        if known is not None:
+            known[1].cancel()
+
+    def _drop_expired(self) -> None:
+        now = self._clock()
+        for token in [token for token, (expires, _) in self._running.items() if expires <= now]:
+            self.forget(token)
+
+
+def _result(task: asyncio.Task[int]) -> tuple[str, int]:
+    if task.cancelled():
+        return "the operation was forgotten while it ran", 0
+    error = task.exception()
+    if error is None:
+        return "", task.result()
+    if isinstance(error, MatchEngineError):
+        return str(error), 0
+    raise error

@@ -1,0 +1,140 @@
+"""Requests that become log entries: one by one, or in a stream that keeps many under way.
+
+A stream proposes each request as soon as it has been read and answers strictly in the order of the
+requests.  The first failure ends it, after all earlier answers were written, with that failure's
+status.  Later requests of the stream may have been proposed already; their sequences leave a gap behind
+the failed one, so the session table refuses them, and a client that retries in order loses nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar, cast
+
+import grpc
+
+from matchengine.errors import MatchEngineError
+from matchengine.service.errors import abort
+
+if TYPE_CHECKING:
+    from matchengine.node.replica import Outcome
+
+#: Requests of one stream that may be unanswered; beyond either bound nothing more is read.
+MAX_OUTSTANDING: Final = 64
+MAX_OUTSTANDING_BYTES: Final = 16 * 1024 * 1024
+
+
+class Sized(Protocol):
+    """A protobuf message, as far as streams care."""
+
+    def ByteSize(self) -> int:
+        """Length of the serialised message."""
+        ...
+
+
+Q = TypeVar("Q", bound=Sized)
+R = TypeVar("R")
+Q_contra = TypeVar("Q_contra", bound=Sized, contravariant=True)
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Proposer(Protocol[Q_contra, R_co]):
+    """Turns requests into proposals, and their outcomes into responses."""
+
+    async def propose(self, request: Q_contra) -> asyncio.Future[Outcome]:
+        """Check and propose; raises MatchEngineError when nothing was proposed."""
+        ...
+
+    def respond(self, request: Q_contra, outcome: Outcome) -> R_co:
+        """The response to ``request``, whose entry was applied."""
+        ...
+
+
+async def answer(proposer: Proposer[Q, R], request: Q) -> R:
+    """One request, one response."""
+    return proposer.respond(request, await (await proposer.propose(request)))
+
+
+async def answer_stream(proposer: Proposer[Q, R], context: grpc.aio.ServicerContext[Q, R]) -> None:
+    """All requests of a stream, as described at the head of this module."""
+    try:
+        await _Stream(proposer, context).run()
+    except MatchEngineError as error:
+        await abort(context, error)
+
+
+class _Pending(Generic[Q]):
+    """A request under way."""
+
+    __slots__ = ("future", "request", "size")
+
+    def __init__(self, request: Q, size: int, future: asyncio.Future[Outcome]) -> None:
+        self.request = request
+        self.size = size
+        self.future = future
+
+
+class _End:
+    """Nothing follows: the client has finished, or ``error`` stopped the reading."""
+
+    def __init__(self, error: Exception | None) -> None:
+        self.error = error
+
+
+class _Stream(Generic[Q, R]):
+    def __init__(self, proposer: Proposer[Q, R], context: grpc.aio.ServicerContext[Q, R]) -> None:
+        self._proposer = proposer
+        self._context = context
+        self._queue: asyncio.Queue[_Pending[Q] | _End] = asyncio.Queue()
+        self._outstanding = 0
+        self._outstanding_bytes = 0
+        self._freed = asyncio.Event()
+
+    async def run(self) -> None:
+        reader = asyncio.create_task(self._read())
+        try:
+            await self._write()
+        finally:
+            reader.cancel()
+            await asyncio.wait([reader])
+            self._abandon()
+
+    async def _read(self) -> None:
+        error: Exception | None = None
+        try:
+            request: object = await self._context.read()
+            while request is not grpc.aio.EOF:
+                await self._begin(cast("Q", request))
+                request = await self._context.read()
+        except Exception as failure:  # noqa: BLE001 - whatever it is, the writer raises it once its turn has come
+            error = failure
+        self._queue.put_nowait(_End(error))
+
+    async def _begin(self, request: Q) -> None:
+        size = request.ByteSize()
+        while self._outstanding >= MAX_OUTSTANDING or (
+            self._outstanding and self._outstanding_bytes + size > MAX_OUTSTANDING_BYTES
+        ):
+            self._freed.clear()
+            await self._freed.wait()
+        future = await self._proposer.propose(request)
+        self._outstanding += 1
+        self._outstanding_bytes += size
+        self._queue.put_nowait(_Pending(request, size, future))
+
+    async def _write(self) -> None:
+        while isinstance(item := await self._queue.get(), _Pending):
+            outcome = await item.future
+            await self._context.write(self._proposer.respond(item.request, outcome))
+            self._outstanding -= 1
+            self._outstanding_bytes -= item.size
+            self._freed.set()
+        if item.error is not None:
+            raise item.error
+
+    def _abandon(self) -> None:
+        """Nobody waits for what is left; cancelling spares the loop warnings about errors never looked at."""
+        while not self._queue.empty():
+            item = self._queue.get_nowait()
+            if isinstance(item, _Pending):
+                item.future.cancel()
