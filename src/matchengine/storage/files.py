@@ -1,0 +1,256 @@
+"""The one seam between storage and the operating system.
+
+Everything that the log, the stable store, the snapshots and the data directory do to a disk goes
+through a :class:`FileSystem`, so that a simulator can record it, lose it or make it fail.  All
+methods raise ``OSError``; turning that into the end of the node is :class:`Fuse`'s work.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from matchengine.storage.contracts import StorageError
+
+TEMPORARY_SUFFIX = ".tmp"
+
+
+class FileSystem(Protocol):
+    """System calls on files (named by handles) and directories (named by paths)."""
+
+    def create(self, path: Path) -> int:
+        """Open ``path`` for reading and writing, empty, readable by its owner alone."""
+        ...
+
+    def open(self, path: Path, *, writable: bool = False) -> int:
+        """Open an existing file."""
+        ...
+
+    def close(self, handle: int) -> None:
+        """Release a handle."""
+        ...
+
+    def size(self, handle: int) -> int:
+        """Length of the file in bytes."""
+        ...
+
+    def pread(self, handle: int, size: int, offset: int) -> bytes:
+        """Up to ``size`` bytes; fewer only at the end of the file."""
+        ...
+
+    def pwrite(self, handle: int, data: bytes, offset: int) -> int:
+        """Write and return how many bytes were taken."""
+        ...
+
+    def fallocate(self, handle: int, size: int) -> None:
+        """Reserve disk blocks for the first ``size`` bytes; new ones read as zero."""
+        ...
+
+    def fdatasync(self, handle: int) -> None:
+        """Make the file's bytes durable."""
+        ...
+
+    def fsync(self, handle: int) -> None:
+        """Make the file's bytes and its inode durable."""
+        ...
+
+    def lock(self, handle: int) -> bool:
+        """Take the exclusive lock of the file without waiting; False when another holds it."""
+        ...
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Replace ``target`` atomically; durable after :meth:`fsync_dir`."""
+        ...
+
+    def unlink(self, path: Path) -> None:
+        """Remove a file; durable after :meth:`fsync_dir`."""
+        ...
+
+    def mkdir(self, path: Path) -> None:
+        """Create a directory for its owner alone, with its parents; no error when it exists."""
+        ...
+
+    def listdir(self, path: Path) -> list[str]:
+        """Names in a directory, in no order."""
+        ...
+
+    def exists(self, path: Path) -> bool:
+        """Whether there is anything at ``path``."""
+        ...
+
+    def fsync_dir(self, path: Path) -> None:
+        """Make the names in a directory durable."""
+        ...
+
+
+class OsFileSystem:
+    """The real file system."""
+
+    def create(self, path: Path) -> int:
+        """See :meth:`FileSystem.create`."""
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+
+    def open(self, path: Path, *, writable: bool = False) -> int:
+        """See :meth:`FileSystem.open`."""
+        return os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
+
+    def close(self, handle: int) -> None:
+        """See :meth:`FileSystem.close`."""
+        os.close(handle)
+
+    def size(self, handle: int) -> int:
+        """See :meth:`FileSystem.size`."""
+        return os.fstat(handle).st_size
+
+    def pread(self, handle: int, size: int, offset: int) -> bytes:
+        """See :meth:`FileSystem.pread`."""
+        data = os.pread(handle, size, offset)
+        if len(data) == size or not data:
+            return data
+        return data + self.pread(handle, size - len(data), offset + len(data))
+
+    def pwrite(self, handle: int, data: bytes, offset: int) -> int:
+        """See :meth:`FileSystem.pwrite`."""
+        return os.pwrite(handle, data, offset)
+
+    def fallocate(self, handle: int, size: int) -> None:
+        """See :meth:`FileSystem.fallocate`."""
+        os.posix_fallocate(handle, 0, size)
+
+    def fdatasync(self, handle: int) -> None:
+        """See :meth:`FileSystem.fdatasync`."""
+        os.fdatasync(handle)
+
+    def fsync(self, handle: int) -> None:
+        """See :meth:`FileSystem.fsync`."""
+        os.fsync(handle)
+
+    def lock(self, handle: int) -> bool:
+        """See :meth:`FileSystem.lock`."""
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def rename(self, source: Path, target: Path) -> None:
+        """See :meth:`FileSystem.rename`."""
+        os.rename(source, target)
+
+    def unlink(self, path: Path) -> None:
+        """See :meth:`FileSystem.unlink`."""
+        os.unlink(path)
+
+    def mkdir(self, path: Path) -> None:
+        """See :meth:`FileSystem.mkdir`."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, exist_ok=True)
+        self.fsync_dir(path.parent)
+
+    def listdir(self, path: Path) -> list[str]:
+        """See :meth:`FileSystem.listdir`."""
+        return os.listdir(path)
+
+    def exists(self, path: Path) -> bool:
+        """See :meth:`FileSystem.exists`."""
+        return os.path.lexists(path)
+
+    def fsync_dir(self, path: Path) -> None:
+        """See :meth:`FileSystem.fsync_dir`."""
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+class Fuse:
+    """Makes the first failure the last word: after it, every guarded call raises StorageError.
+
+    A failed write or sync leaves pages in a state that nobody knows, so trying again could
+    acknowledge what is not on the disk.
+    """
+
+    def __init__(self) -> None:
+        self._blown: StorageError | None = None
+
+    @contextmanager
+    def guard(self, doing: str) -> Iterator[None]:
+        """Run the body as the step ``doing``; any error in it blows the fuse, an OSError becomes a StorageError."""
+        if self._blown is not None:
+            raise StorageError(f"storage is out of use since an earlier failure: {self._blown}") from self._blown
+        try:
+            yield
+        except StorageError as error:
+            self._blown = error
+            raise
+        except OSError as error:
+            self._blown = StorageError(f"{doing}: {error}; {_advice(error)}")
+            raise self._blown from error
+        except Exception as error:
+            self._blown = StorageError(f"{doing}: {error!r}")
+            raise
+
+
+def _advice(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "free disk space, then restart the node"
+    return "check the disk, then restart the node; if the disk is failing, replace it and join as a new node"
+
+
+def write_all(fs: FileSystem, handle: int, data: bytes, offset: int) -> None:
+    """Write all of ``data`` or raise: a short write means that the disk is full or failing."""
+    written = fs.pwrite(handle, data, offset)
+    if written != len(data):
+        raise OSError(errno.EIO, f"short write of {written} instead of {len(data)} bytes at offset {offset}")
+
+
+def read_file(fs: FileSystem, path: Path, limit: int) -> bytes:
+    """The whole file, or its first ``limit`` bytes when it is longer."""
+    with reading(fs, path) as handle:
+        return fs.pread(handle, min(fs.size(handle), limit), 0)
+
+
+@contextmanager
+def reading(fs: FileSystem, path: Path) -> Iterator[int]:
+    """A handle for reading ``path``, closed at the end."""
+    handle = fs.open(path)
+    try:
+        yield handle
+    finally:
+        fs.close(handle)
+
+
+def replace_file(fs: FileSystem, path: Path, data: bytes) -> None:
+    """Make ``path`` hold exactly ``data``: all or nothing, durable on return."""
+    temporary = temporary_path(path)
+    handle = fs.create(temporary)
+    try:
+        write_all(fs, handle, data, 0)
+        fs.fsync(handle)
+    finally:
+        fs.close(handle)
+    publish(fs, temporary, path)
+
+
+def publish(fs: FileSystem, temporary: Path, path: Path) -> None:
+    """Give a finished, synced temporary file its name, durably."""
+    fs.rename(temporary, path)
+    fs.fsync_dir(path.parent)
+
+
+def temporary_path(path: Path) -> Path:
+    """Where a file is written before it gets its name ``path``."""
+    return path.with_name(path.name + TEMPORARY_SUFFIX)
+
+
+def remove_temporaries(fs: FileSystem, directory: Path) -> None:
+    """Remove what a crash left unfinished."""
+    for name in fs.listdir(directory):
+        if name.endswith(TEMPORARY_SUFFIX):
+            fs.unlink(directory / name)
