@@ -13,6 +13,8 @@ from matchengine.storage.contracts import CorruptionError
 from matchengine.storage.files import FileSystem, publish, reading, temporary_path, write_all
 
 SUFFIX = ".log"
+#: Syncing over written zeros takes a third less time than syncing into space that was only reserved.
+_BLANK_BYTES = 256 * 1024
 _COPY_BYTES = 1024 * 1024
 REMEDY = (
     "do not delete it by hand: remove this node from the cluster, give it an empty data directory and join it again, "
@@ -39,6 +41,7 @@ class Segment:
         self.last = first - 1
         self.end = frames.SEGMENT_HEADER_BYTES
         self.capacity = capacity
+        self._blanked = self.end
         self._salt = salt
         self._firsts = array("Q")
         self._offsets = array("Q")
@@ -90,8 +93,12 @@ class Segment:
 
     def write(self, handle: int, entries: Sequence[Entry], frame: bytes) -> None:
         """Put the encoded frame behind the last one; the caller has made sure that it fits, and syncs."""
+        end = self.end + len(frame)
+        if end > self._blanked:
+            self._blanked = min(end + _BLANK_BYTES, self.capacity)
+            write_all(self._fs, handle, bytes(self._blanked - end), end)
         write_all(self._fs, handle, frame, self.end)
-        self._note(entries[0].index, len(entries), self.end + len(frame))
+        self._note(entries[0].index, len(entries), end)
 
     def read(self, first: Index, last: Index) -> Iterator[Entry]:
         """The entries from ``first`` to ``last``, both in this segment; checksums verified again."""

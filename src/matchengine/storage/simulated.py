@@ -1,0 +1,205 @@
+"""A file system in memory that can lose power: what tests and simulators put under the stores.
+
+It is as forgetful as POSIX allows.  At a power loss every sector written since the file's last
+sync may be old or new, and so may every name made, moved or removed since its directory's last
+sync, each independently of the others.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+from matchengine.storage.frames import SECTOR
+
+
+class PowerLoss(BaseException):
+    """Raised by a fault to stop the program at once; not an Exception, so that nothing handles it."""
+
+
+class _File:
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.durable = b""
+
+    def forget(self, random: Random) -> None:
+        """Keep what is durable and a random choice of the sectors that are not."""
+        length = random.choice((len(self.data), len(self.durable)))
+        kept = bytearray(self.durable[:length].ljust(length, b"\0"))
+        for start in range(0, length, SECTOR):
+            new = self.data[start : min(start + SECTOR, length)]
+            if kept[start : start + SECTOR] != new and random.random() < 0.5:
+                kept[start : start + len(new)] = new
+        self.data = kept
+        self.durable = bytes(kept)
+
+
+_Renaming = tuple[tuple[Path, _File | None], ...]
+
+
+def no_fault(_operation: str, _path: Path) -> None:
+    """Let every call through."""
+
+
+class SimulatedFileSystem:
+    """A :class:`~matchengine.storage.files.FileSystem`.
+
+    ``fault`` is called before every call that changes or syncs something, with the method's name
+    and the path; what it raises leaves the method, which then has had no effect.  ``longest_write``
+    makes writes short.
+    """
+
+    def __init__(self) -> None:
+        self.fault: Callable[[str, Path], None] = no_fault
+        self.longest_write: int | None = None
+        self._names: dict[Path, _File] = {}
+        self._durable_names: dict[Path, _File] = {}
+        self._pending: list[_Renaming] = []
+        self._directories: set[Path] = set()
+        self._handles: dict[int, tuple[Path, _File]] = {}
+        self._locked: dict[int, _File] = {}
+        self._next_handle = 1
+
+    def lose_power(self, random: Random) -> None:
+        """Forget handles, locks and a random choice of all that was not synced."""
+        self._handles.clear()
+        self._locked.clear()
+        for renaming in self._pending:
+            if random.random() < 0.5:
+                _apply(renaming, self._durable_names)
+        self._pending.clear()
+        self._names = self._durable_names.copy()
+        for file in self._names.values():
+            file.forget(random)
+
+    def contents(self, path: Path) -> bytes:
+        """The bytes of a file as a program sees them."""
+        return bytes(self._file(path).data)
+
+    # --- FileSystem ---
+
+    def create(self, path: Path) -> int:
+        """See :class:`~matchengine.storage.files.FileSystem`."""
+        self.fault("create", path)
+        if path in self._names:
+            self._names[path].data = bytearray()
+        else:
+            self._rename(((path, _File()),))
+        return self._open(path)
+
+    def open(self, path: Path, *, writable: bool = False) -> int:
+        """See :class:`~matchengine.storage.files.FileSystem`."""
+        self._file(path)
+        return self._open(path)
+
+    def close(self, handle: int) -> None:
+        """See :class:`~matchengine.storage.files.FileSystem`."""
+        del self._handles[handle]
+        self._locked.pop(handle, None)
+
+    def size(self, handle: int) -> int:
+        """See :class:`~matchengine.storage.files.FileSystem`."""
+        return len(self._handles[handle][1].data)
+
+    def pread(self, handle: int, size: int, offset: int) -> bytes:
+        """See :class:`~matchengine.storage.files.FileSystem`."""
+        return bytes(self._handles[handle][1].data[offset : offset + size])
+
+    def pwrite(self, handle: int, data: bytes, offset: int) -> int:
+        """See :class:`~matchengine.storage.files.FileSystem`."""
+        file = self._faulty("pwrite", handle)
+        taken = data[: self.longest_write]
+        if len(file.data) < offset:
+            file.data.extend(bytes(offset - len(file.data)))
+        file.data[offset : offset + len(taken)] = taken
+        return len(taken)
+
+    def fallocate(self, handle: int, size: int) -> None:
+        """See :class:`~matchengine.storage.files.FileSystem`."""
+        file = self._faulty("fallocate", handle)
+        file.data.extend(bytes(max(0, size - len(file.data))))
+
+    def fdatasync(self, handle: int) -> None:
+        """See :class:`~matchengine.storage.files.FileSystem`."""
+        file = self._faulty("fdatasync", handle)
+        file.durable = bytes(file.data)
+
+    def fsync(self, handle: int) -> None:
+        """See :class:`~matchengine.storage.files.FileSystem`."""
+        file = self._faulty("fsync", handle)
+        file.durable = bytes(file.data)
+
+    def lock(self, handle: int) -> bool:
+        """See :class:`~matchengine.storage.files.FileSystem`."""
+        file = self._handles[handle][1]
+        if any(held is file and holder != handle for holder, held in self._locked.items()):
+            return False
+        self._locked[handle] = file
+        return True
+
+    def rename(self, source: Path, target: Path) -> None:
+        """See :class:`~matchengine.storage.files.FileSystem`."""
+        self.fault("rename", target)
+        self._rename(((source, None), (target, self._file(source))))
+
+    def unlink(self, path: Path) -> None:
+        """See :class:`~matchengine.storage.files.FileSystem`."""
+        self.fault("unlink", path)
+        self._file(path)
+        self._rename(((path, None),))
+
+    def mkdir(self, path: Path) -> None:
+        """See :class:`~matchengine.storage.files.FileSystem`; durable at once."""
+        self.fault("mkdir", path)
+        self._directories.update((path, *path.parents))
+
+    def listdir(self, path: Path) -> list[str]:
+        """See :class:`~matchengine.storage.files.FileSystem`."""
+        if path not in self._directories:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        return [known.name for known in (*self._names, *self._directories) if known.parent == path and known != path]
+
+    def exists(self, path: Path) -> bool:
+        """See :class:`~matchengine.storage.files.FileSystem`."""
+        return path in self._names or path in self._directories
+
+    def fsync_dir(self, path: Path) -> None:
+        """See :class:`~matchengine.storage.files.FileSystem`."""
+        self.fault("fsync_dir", path)
+        for renaming in self._pending:
+            if renaming[0][0].parent == path:
+                _apply(renaming, self._durable_names)
+        self._pending = [renaming for renaming in self._pending if renaming[0][0].parent != path]
+
+    # --- helpers ---
+
+    def _file(self, path: Path) -> _File:
+        if path not in self._names:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        return self._names[path]
+
+    def _open(self, path: Path) -> int:
+        handle = self._next_handle
+        self._next_handle += 1
+        self._handles[handle] = (path, self._names[path])
+        return handle
+
+    def _faulty(self, operation: str, handle: int) -> _File:
+        path, file = self._handles[handle]
+        self.fault(operation, path)
+        return file
+
+    def _rename(self, renaming: _Renaming) -> None:
+        self._pending.append(renaming)
+        _apply(renaming, self._names)
+
+
+def _apply(renaming: _Renaming, names: dict[Path, _File]) -> None:
+    for path, file in renaming:
+        if file is None:
+            names.pop(path, None)
+        else:
+            names[path] = file
