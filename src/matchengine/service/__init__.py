@@ -15,6 +15,7 @@ from matchengine.service.health import add_health
 from matchengine.service.machine import machine_group
 from matchengine.service.reflection import add_reflection
 from matchengine.service.sessions import add_sessions
+from matchengine.wire import raft_transport_pb2
 
 if TYPE_CHECKING:
     import grpc
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["core_services", "machine_services", "serve"]
 
 #: Registered by the node itself; listed for reflection.
-_TRANSPORT: Final = "RaftTransport"
+_TRANSPORT: Final = raft_transport_pb2.DESCRIPTOR.services_by_name["RaftTransport"].full_name
 
 
 def serve(*application: Services) -> Services:

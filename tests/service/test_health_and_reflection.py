@@ -1,0 +1,81 @@
+"""The standard services: who is healthy when, and what a node says it serves."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
+from grpc_reflection.v1alpha import reflection_pb2
+from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
+
+from matchengine.service import machine_services
+
+SERVING = HealthCheckResponse.SERVING
+NOT_SERVING = HealthCheckResponse.NOT_SERVING
+APPLICATION = ("quis.RaftLeader", "matchengine.v1.Sessions", "matchengine.v1.Machine")
+
+
+async def statuses(channel, *names):
+    stub = HealthStub(channel)
+    return [(await stub.Check(HealthCheckRequest(service=name))).status for name in names]
+
+
+async def test_the_application_is_healthy_on_the_leader_only(node, serving):
+    async with serving(node, machine_services) as channel:
+        assert await statuses(channel, "", *APPLICATION) == [SERVING] * 4
+        node.lead(False)
+        assert await statuses(channel, "", *APPLICATION) == [SERVING] + [NOT_SERVING] * 3
+        node.lead(True)
+        assert await statuses(channel, "", *APPLICATION) == [SERVING] * 4
+
+
+async def test_a_follower_starts_unhealthy(node, serving):
+    node.is_leader = False
+    async with serving(node, machine_services) as channel:
+        assert await statuses(channel, "", *APPLICATION) == [SERVING] + [NOT_SERVING] * 3
+
+
+async def test_a_watcher_sees_every_lasting_change(node, serving):
+    async with serving(node, machine_services) as channel:
+        watch = HealthStub(channel).Watch(HealthCheckRequest(service="quis.RaftLeader"))
+        assert (await watch.read()).status == SERVING
+        node.lead(False)
+        assert (await watch.read()).status == NOT_SERVING
+        node.lead(True)
+        node.lead(False)
+        node.lead(True)
+        assert (await watch.read()).status == SERVING
+        await asyncio.gather(*(statuses(channel, name) for name in APPLICATION))
+        watch.cancel()
+
+
+async def test_an_unknown_service_is_not_found(node, serving, failing):
+    async with serving(node) as channel:
+        call = HealthStub(channel).Check(HealthCheckRequest(service="matchengine.v1.Sessions"))
+        await failing(call, grpc.StatusCode.NOT_FOUND)
+
+
+async def test_reflection_lists_everything(node, serving):
+    async with serving(node, machine_services) as channel:
+        listed = await reflect(channel, reflection_pb2.ServerReflectionRequest(list_services=""))
+        names = {service.name for service in listed.list_services_response.service}
+        assert names == {
+            "RaftAdmin",
+            "RaftTransport",
+            "grpc.health.v1.Health",
+            "grpc.reflection.v1alpha.ServerReflection",
+            "matchengine.v1.Cluster",
+            "matchengine.v1.Machine",
+            "matchengine.v1.Peer",
+            "matchengine.v1.Sessions",
+        }
+        for name in names:
+            request = reflection_pb2.ServerReflectionRequest(file_containing_symbol=name)
+            assert (await reflect(channel, request)).HasField("file_descriptor_response"), name
+
+
+async def reflect(channel, request):
+    call = ServerReflectionStub(channel).ServerReflectionInfo(iter([request]))
+    return await call.read()
