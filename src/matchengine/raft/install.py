@@ -1,0 +1,98 @@
+"""How a server takes a snapshot from a leader (section 7): receive, check again, restore, answer.
+
+Rules of this file.  One at a time.  A snapshot never takes the state machine back, and never
+leaves a log behind that contradicts it.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from matchengine.raft.core import Core
+from matchengine.raft.follower import accept_leader, advance_commit
+from matchengine.raft.messages import InstallSnapshot, InstallSnapshotResponse, Received
+from matchengine.raft.ready import ReceiveSnapshot
+
+
+class _Running(msgspec.Struct, frozen=True, gc=False):
+    """``write`` is the number of the write that resets the log; 0 while bytes are coming in."""
+
+    token: int
+    request: InstallSnapshot
+    write: int = 0
+
+
+class Installer:
+    """The snapshot that is coming in or being restored, if any."""
+
+    __slots__ = ("_core", "_running", "_written")
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._running: _Running | None = None
+        self._written = False
+
+    def receive(self, received: Received, request: InstallSnapshot) -> None:
+        """Answer an InstallSnapshot call, or have its bytes received first."""
+        core, token = self._core, received.token
+        if request.term < core.term:
+            self._answer(token, success=False)
+        elif accept_leader(core, received, request):
+            core.hear()
+            if request.snapshot.index <= core.log.commit:
+                self._answer_stale(token, request)
+            elif self._running is not None:
+                core.outbox.fail(token, "another snapshot is being installed")
+            else:
+                self._running = _Running(token, request)
+                core.outbox.receive = ReceiveSnapshot(token, request.snapshot)
+
+    def received(self, token: int, error: str) -> None:
+        """The bytes are durable, or (``error``) never will be."""
+        running, core = self._running, self._core
+        if running is None or running.token != token or running.write:
+            return
+        self._running = None
+        request = running.request
+        if error:
+            core.outbox.fail(token, error)
+        elif request.term < core.term:
+            self._answer(token, success=False)
+        elif request.snapshot.index <= core.log.commit:
+            self._answer_stale(token, request)
+        else:
+            core.hear()
+            self._install(token, request)
+
+    def _install(self, token: int, request: InstallSnapshot) -> None:
+        """Keep a log that agrees with the snapshot; replace any other, whose tail nobody can vouch for."""
+        core, snapshot = self._core, request.snapshot
+        if core.log.matches(snapshot.index, snapshot.term):
+            advance_commit(core, snapshot.index)
+            core.respond(token, InstallSnapshotResponse(core.term, True), snapshot.index)
+            return
+        core.reset_log(snapshot)
+        self._running = _Running(token, request, core.writes.current)
+        self._written = False
+
+    def written(self, number: int) -> None:
+        """Writes up to ``number`` are durable."""
+        if self._running is not None and 0 < self._running.write <= number:
+            self._written = True
+            self.settle()
+
+    def settle(self) -> None:
+        """Answer once the log was reset and the state machine restored."""
+        running = self._running
+        if running is not None and self._written and not self._core.log.restoring:
+            self._running = None
+            self._written = False
+            # An answer of a newer term would make a leader step down that we no longer follow; it is true all the same.
+            self._answer(running.token, success=True)
+
+    def _answer_stale(self, token: int, request: InstallSnapshot) -> None:
+        snapshot = request.snapshot
+        self._answer(token, success=self._core.log.matches(snapshot.index, snapshot.term))
+
+    def _answer(self, token: int, *, success: bool) -> None:
+        self._core.respond(token, InstallSnapshotResponse(self._core.term, success))

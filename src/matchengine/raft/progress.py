@@ -1,0 +1,149 @@
+"""What a leader knows about one follower: how far its log matches, and what is under way to it.
+
+Rules of this file.  ``match`` never falls within a session.  In PROBE at most one request with a
+statement about the log is unanswered; in REPLICATE requests follow each other without waiting,
+within a window; in SNAPSHOT one snapshot is under way and nothing else but heartbeats.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from matchengine.raft.messages import AppendEntries, InstallSnapshot
+from matchengine.raft.types import Index, Server, Suffrage
+
+
+class Mode(IntEnum):
+    """How the follower is being replicated to."""
+
+    PROBE = 0
+    REPLICATE = 1
+    SNAPSHOT = 2
+
+
+class Progress:
+    """One follower's replication session.  Times are in ticks."""
+
+    __slots__ = (
+        "_step",
+        "acked_round",
+        "failures",
+        "heartbeat_at",
+        "heartbeats",
+        "inflight_bytes",
+        "inflight_requests",
+        "last_append",
+        "last_contact",
+        "match",
+        "mode",
+        "next",
+        "outstanding",
+        "retry_at",
+        "sent_commit",
+        "server",
+        "session",
+    )
+
+    def __init__(self, server: Server, session: int, next_index: Index, now: int) -> None:
+        self.server = server
+        self.session = session
+        self.match: Index = 0
+        self.next = next_index
+        self.mode = Mode.PROBE
+        #: The probe or snapshot that is under way; its answer alone moves ``next`` back.
+        self.outstanding: AppendEntries | InstallSnapshot | None = None
+        self.inflight_requests = 0
+        self.inflight_bytes = 0
+        self.sent_commit: Index = 0
+        self.last_append = now
+        self.last_contact = now
+        self.acked_round = 0
+        self.heartbeats = 0
+        self.heartbeat_at = now
+        self.failures = 0
+        self.retry_at = now
+        self._step = 1
+
+    @property
+    def is_voter(self) -> bool:
+        """Whether the follower votes and counts for commitment."""
+        return self.server.suffrage is Suffrage.VOTER
+
+    # --- requests --------------------------------------------------------------------------
+
+    def sent(self, request: AppendEntries, now: int) -> None:
+        """``request`` leaves; in REPLICATE the next one goes on behind it."""
+        self.inflight_requests += 1
+        self.inflight_bytes += _bytes_of(request)
+        self.sent_commit = max(self.sent_commit, request.leader_commit)
+        self.last_append = now
+        if self.mode is Mode.REPLICATE:
+            self.next += len(request.entries)
+        else:
+            self.outstanding = request
+
+    def sent_snapshot(self, request: InstallSnapshot) -> None:
+        """A snapshot leaves."""
+        self.mode = Mode.SNAPSHOT
+        self.outstanding = request
+
+    def returned(self, request: AppendEntries) -> None:
+        """``request`` is no longer under way, whatever became of it."""
+        self.inflight_requests -= 1
+        self.inflight_bytes -= _bytes_of(request)
+
+    # --- outcomes --------------------------------------------------------------------------
+
+    def matched(self, index: Index, request: AppendEntries | InstallSnapshot) -> bool:
+        """The follower holds our log up to ``index``; returns whether that is news."""
+        if request is self.outstanding or self.mode is Mode.PROBE:
+            self.outstanding = None
+            self.mode = Mode.REPLICATE
+        self.failures = 0
+        self._step = 1
+        self.next = max(self.next, index + 1)
+        if index <= self.match:
+            return False
+        self.match = index
+        return True
+
+    def rejected(self, request: AppendEntries, last_log: Index, first_index: Index) -> bool:
+        """The log did not match before ``request``; returns whether the answer still mattered.
+
+        ``last_log`` is only a hint.  Where it does not help, the steps back double: sending too
+        much costs bytes, one step at a time costs round trips.
+        """
+        if request is not self.outstanding and (self.mode is not Mode.REPLICATE or request.prev_log_index < self.match):
+            return False
+        self.outstanding = None
+        self.mode = Mode.PROBE
+        self.next = self._earlier(request.prev_log_index, last_log, first_index)
+        self.sent_commit = 0
+        return True
+
+    def _earlier(self, prev: Index, last_log: Index, first_index: Index) -> Index:
+        if last_log + 1 < prev:
+            return last_log + 1
+        floor = min(max(self.match + 1, first_index), prev)
+        step, self._step = self._step, self._step * 2
+        return max(prev + 1 - step, floor, 1)
+
+    def fell_silent(self, request: AppendEntries | InstallSnapshot) -> bool:
+        """``request`` got no answer; returns whether it belongs to what is under way now."""
+        if request is not self.outstanding and self.mode is not Mode.REPLICATE:
+            return False
+        self.outstanding = None
+        if self.mode is Mode.REPLICATE:
+            self.next = self.match + 1
+        self.mode = Mode.PROBE
+        self.sent_commit = 0
+        return True
+
+    def back_off(self, now: int, longest: int) -> None:
+        """Wait before the next try: one tick, then twice as long each time, up to ``longest`` ticks."""
+        self.retry_at = now + min(1 << min(self.failures, 16), max(longest, 1))
+        self.failures += 1
+
+
+def _bytes_of(request: AppendEntries) -> int:
+    return sum([len(entry.data) + len(entry.extensions) for entry in request.entries])

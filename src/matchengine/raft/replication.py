@@ -1,0 +1,75 @@
+"""What a leader sends to one follower, and when (section 5.3; pipelining: thesis section 10.2.1)."""
+
+from __future__ import annotations
+
+from matchengine.raft.core import Core
+from matchengine.raft.messages import AppendEntries, InstallSnapshot
+from matchengine.raft.progress import Mode, Progress
+from matchengine.raft.types import SnapshotMeta
+
+#: Heartbeats that one follower may leave unanswered; a new one per interval tells a lost one
+#: from a lost leader, but a dead peer must not gather calls.
+MAX_HEARTBEATS = 8
+
+
+def is_due(core: Core, progress: Progress) -> bool:
+    """Whether a request with a statement about the log may leave now."""
+    if progress.mode is not Mode.REPLICATE:
+        return progress.outstanding is None and core.now >= progress.retry_at
+    if not _window_is_open(core, progress):
+        return False
+    return progress.next <= core.log.last_index or _commit_is_due(core, progress)
+
+
+def _window_is_open(core: Core, progress: Progress) -> bool:
+    config = core.config
+    return (
+        progress.inflight_requests < config.max_inflight_requests
+        and progress.inflight_bytes < config.max_inflight_bytes
+    )
+
+
+def _commit_is_due(core: Core, progress: Progress) -> bool:
+    """Whether the follower waits for a commit index that no entries will carry to it."""
+    return (
+        min(core.log.commit, progress.next - 1) > progress.sent_commit
+        and core.now - progress.last_append >= core.ticks.commit_interval
+    )
+
+
+def replicate(core: Core, progress: Progress, read_round: int) -> None:
+    """Send everything that may leave now."""
+    while is_due(core, progress):
+        prev = progress.next - 1
+        prev_term = core.log.term(prev)
+        snapshot = core.log.snapshot
+        if prev_term is not None:
+            _send_entries(core, progress, prev, prev_term, read_round)
+        elif snapshot is not None:
+            _send_snapshot(core, progress, snapshot)
+        else:
+            raise AssertionError(f"log starts at {core.log.first_index} without a snapshot")
+
+
+def _send_entries(core: Core, progress: Progress, prev: int, prev_term: int, read_round: int) -> None:
+    config = core.config
+    entries = core.log.batch(prev + 1, config.max_append_entries, config.max_append_bytes)
+    # Followers of other makes commit up to their own last entry, which need not be ours.
+    commit = min(core.log.commit, prev + len(entries))
+    request = AppendEntries(core.term, prev, prev_term, entries, commit, progress.session, read_round)
+    progress.sent(request, core.now)
+    core.outbox.send(progress.server, request)
+
+
+def _send_snapshot(core: Core, progress: Progress, snapshot: SnapshotMeta) -> None:
+    request = InstallSnapshot(core.term, snapshot, progress.session)
+    progress.sent_snapshot(request)
+    core.outbox.send(progress.server, request)
+
+
+def send_heartbeat(core: Core, progress: Progress, read_round: int) -> None:
+    """Send proof of leadership, and of this read round, unless too many are unanswered."""
+    if progress.heartbeats < MAX_HEARTBEATS:
+        progress.heartbeats += 1
+        progress.heartbeat_at = core.now + core.ticks.heartbeat_interval
+        core.outbox.send(progress.server, AppendEntries(core.term, session=progress.session, round=read_round))
