@@ -1,0 +1,82 @@
+# Everything happens in .venv, which the first target that needs it builds.
+# PYTHON picks another interpreter (3.11 or newer): make test PYTHON=python3.12
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PREFIX ?= $(HOME)/.local
+TESTS ?=
+WORKERS ?= 2
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PIP_FLAGS := --quiet --disable-pip-version-check -c constraints.txt --build-constraint constraints.txt
+PROTOS := $(sort $(wildcard proto/matchengine/*/*.proto))
+PROTOC = $(BIN)/python -m grpc_tools.protoc -I proto
+GENERATED := build/proto
+
+.PHONY: help venv demo test check check-proto format proto bench install clean
+
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+venv: $(STAMP) ## Build .venv with everything pinned by constraints.txt
+
+# A pip of its own first: dependency groups and build constraints need a newer one than Debian ships.
+# uvloop has no build for some platforms; everything works without it, only slower.
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "make: Python 3.11 or newer is needed; name one with PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --upgrade pip
+	$(BIN)/python -m pip install $(PIP_FLAGS) -e . --group dev
+	$(BIN)/python -m pip install $(PIP_FLAGS) uvloop || echo "make: going on without uvloop"
+	@touch $@
+
+demo: $(STAMP) ## Three nodes, a stream of orders, the leader killed half-way
+	$(BIN)/matchengine demo
+
+test: $(STAMP) ## Run the tests; TESTS=tests/raft runs some
+	$(BIN)/python -m pytest -n $(WORKERS) $(TESTS)
+
+check: $(STAMP) check-proto ## Format, lint, types, imports, generated code
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check-proto: $(STAMP)
+	@rm -rf $(GENERATED) && mkdir -p $(GENERATED)
+	@$(PROTOC) --python_out=$(GENERATED) --pyi_out=$(GENERATED) --grpc_python_out=$(GENERATED) $(PROTOS)
+	@for package in $(GENERATED)/matchengine/*; do \
+		diff -r -x __init__.py -x __pycache__ "$$package" "src/matchengine/$${package##*/}" \
+		|| { echo "make: generated code differs from proto/; run make proto" >&2; exit 1; }; \
+	done
+
+format: $(STAMP) ## Format, and fix what the linter can fix
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+proto: $(STAMP) ## Generate code from proto/ again
+	$(PROTOC) --python_out=src --pyi_out=src --grpc_python_out=src $(PROTOS)
+
+bench: $(STAMP) ## Measure what the README claims
+	$(BIN)/python -m benchmarks
+
+install: ## Install the command into PREFIX (default ~/.local)
+	$(PYTHON) -m venv $(PREFIX)/share/matchengine
+	$(PREFIX)/share/matchengine/bin/python -m pip install --quiet --disable-pip-version-check \
+		-c constraints.txt --upgrade pip
+	$(PREFIX)/share/matchengine/bin/python -m pip install $(PIP_FLAGS) .
+	$(PREFIX)/share/matchengine/bin/python -m pip install $(PIP_FLAGS) uvloop \
+		|| echo "make: going on without uvloop"
+	mkdir -p $(PREFIX)/bin
+	ln -sf $(PREFIX)/share/matchengine/bin/matchengine $(PREFIX)/bin/matchengine
+
+clean: ## Remove everything that was built
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +

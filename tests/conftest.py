@@ -1,0 +1,29 @@
+"""What all tests share: where the test data are, and repeatable examples."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# A red test must be red for everybody, and a busy machine must not make one: no deadline, the same examples
+# everywhere.  HYPOTHESIS_PROFILE=explore looks for new ones.
+settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
+settings.register_profile("explore", deadline=None, max_examples=2_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of test data; without it a test is skipped, or fails where the data are required."""
+    folder = ROOT / os.environ.get("MATCHENGINE_DATA", "../shared/data")
+    if folder.is_dir():
+        return folder
+    reason = f"no test data at {folder}; MATCHENGINE_DATA names another place"
+    if os.environ.get("MATCHENGINE_REQUIRE_DATA") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
