@@ -86,6 +86,7 @@ class FakeNode:
         self.index = 10
         self.hold = False
         self.held: list[tuple[bytes, asyncio.Future[Any]]] = []
+        self._held_more = asyncio.Event()
         self.fail_after: int | None = None
         self.failure: MatchEngineError = UnknownOutcomeError("leadership lost while committing log")
         self.proposed: list[bytes] = []
@@ -106,9 +107,16 @@ class FakeNode:
             future.set_exception(self.failure)
         elif self.hold:
             self.held.append((data, future))
+            self._held_more.set()
         else:
             self._apply(data, future)
         return future
+
+    async def wait_held(self, count: int) -> None:
+        """Return once exactly ``count`` proposals are held; the test's time limit bounds it."""
+        while len(self.held) != count:
+            self._held_more.clear()
+            await self._held_more.wait()
 
     def release(self, count: int | None = None) -> None:
         """Apply held proposals, oldest first."""
@@ -128,7 +136,7 @@ class FakeNode:
     async def read_index(self) -> int:
         self.read_indexes += 1
         if not self.leader_address:
-            raise NotLeaderError()
+            raise NotLeaderError
         return self.index
 
     async def confirm_read_index(self) -> int:

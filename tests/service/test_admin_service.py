@@ -111,9 +111,15 @@ async def test_await_waits_and_its_own_deadline_harms_nothing(node, serving, fai
 
 async def test_an_operation_forgotten_while_awaited():
     operations = Operations(lambda: 0.0)
-    token = operations.start(asyncio.Event().wait())
+    running = asyncio.Event()
+
+    async def endless():
+        running.set()
+        await asyncio.Event().wait()
+
+    token = operations.start(endless())
     waiting = asyncio.create_task(operations.wait(token))
-    await asyncio.sleep(0)
+    await running.wait()
     operations.forget(token)
     assert await waiting == ("the operation was forgotten while it ran", 0)
 

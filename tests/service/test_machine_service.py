@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import grpc
 import pytest
 
@@ -160,7 +158,7 @@ async def test_stream_order_survives_outcomes_in_another_order(node, serving):
         for n in (1, 2, 3):
             await call.write(apply(session, n, b"1"))
         await call.done_writing()
-        await until(lambda: len(node.held) == 3)
+        await node.wait_held(3)
         first = node.held.pop(0)
         node.held.sort(key=lambda held: held[0], reverse=True)
         node.release()
@@ -175,10 +173,10 @@ async def test_stream_reads_no_further_than_its_bound(node, serving):
         node.hold = True
         total = MAX_OUTSTANDING + 40
         call = MachineStub(channel).ApplyStream(iter([apply(session, n) for n in range(1, total + 1)]))
-        await until(lambda: len(node.held) == MAX_OUTSTANDING)
+        await node.wait_held(MAX_OUTSTANDING)
         node.release(1)
         assert (await call.read()).sequence == 1
-        await until(lambda: len(node.held) == MAX_OUTSTANDING)
+        await node.wait_held(MAX_OUTSTANDING)
         assert len(node.proposed) == 1 + MAX_OUTSTANDING + 1
         node.hold = False
         node.release()
@@ -191,11 +189,11 @@ async def test_stream_bounds_bytes(node, serving, monkeypatch):
         session = await opened(channel)
         node.hold = True
         call = MachineStub(channel).ApplyStream(iter([apply(session, n, bytes(40_000)) for n in range(1, 7)]))
-        await until(lambda: len(node.held) == 2)
+        await node.wait_held(2)
         for _ in range(3):
             node.release(1)
             await call.read()
-            await until(lambda: len(node.held) == 2)
+            await node.wait_held(2)
         node.hold = False
         node.release()
         assert [a.sequence for a in await read_all(call)] == [4, 5, 6]
@@ -224,7 +222,7 @@ async def test_a_later_request_cannot_overtake_a_failed_one(node, serving):
         session = await opened(channel)
         node.hold = True
         call = MachineStub(channel).ApplyStream(iter([apply(session, n, b"1") for n in (1, 2)]))
-        await until(lambda: len(node.held) == 2)
+        await node.wait_held(2)
         node.held.pop(0)[1].set_exception(UnknownOutcomeError("leadership lost"))
         node.release()
         with pytest.raises(grpc.aio.AioRpcError):
@@ -237,7 +235,7 @@ async def test_a_client_that_cancels_leaves_the_others_unharmed(node, serving):
         session, other = await opened(channel), await opened(channel)
         node.hold = True
         call = MachineStub(channel).ApplyStream(iter([apply(session, n) for n in range(1, 6)]))
-        await until(lambda: len(node.held) == 5)
+        await node.wait_held(5)
         call.cancel()
         node.hold = False
         assert (await MachineStub(channel).Apply(apply(other, 1, b"9"))).answer == b"9"
@@ -297,9 +295,3 @@ async def test_core_services_alone(node, serving, failing):
     async with serving(node) as channel:
         await failing(MachineStub(channel).Query(pb.QueryRequest()), grpc.StatusCode.UNIMPLEMENTED)
     assert callable(core_services)
-
-
-async def until(condition):
-    """Let the loop run until ``condition()``; the test's own time limit bounds it."""
-    while not condition():
-        await asyncio.sleep(0)
