@@ -1,1 +1,1 @@
-"""cli"""
+"""The ``matchengine`` command."""

@@ -12,6 +12,7 @@ import grpc
 
 from matchengine.client.channels import Channels
 from matchengine.client.errors import NoLeaderError
+from matchengine.errors import RefusedError
 from matchengine.v1.cluster_pb2 import StatusRequest, StatusResponse
 from matchengine.v1.cluster_pb2_grpc import ClusterStub
 
@@ -99,7 +100,7 @@ async def read_any(
 ) -> T:
     """The first good answer of ``call``, tried on one node after the other until ``timeout_s`` is over.
 
-    Only answers that promise that another node may do better lead to the next one; others are raised.
+    RefusedError for an answer that no other node would give differently, NoLeaderError at the deadline.
     """
     deadline = asyncio.get_running_loop().time() + timeout_s
     attempt = 0
@@ -110,7 +111,7 @@ async def read_any(
             return await call(channels.get(address))
         except grpc.aio.AioRpcError as error:
             if not may_retry(error):
-                raise
+                raise RefusedError(str(error.details())) from error
             if asyncio.get_running_loop().time() >= deadline:
                 raise NoLeaderError(
                     f"no node answered within {timeout_s:g} s; the last said: {error.details()}"

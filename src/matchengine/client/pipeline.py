@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Final, Generic, Protocol, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from types import TracebackType
+from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
 import grpc
 
@@ -26,6 +27,7 @@ from matchengine.client.leader import (
     LeaderFinder,
     leader_hint,
     may_retry,
+    parse_addresses,
     pause,
 )
 from matchengine.errors import (
@@ -44,6 +46,8 @@ R = TypeVar("R", bound="Answered")
 A_co = TypeVar("A_co", covariant=True)
 
 KEEP_ALIVE_S: Final = 30.0
+TIMEOUT_S: Final = 10.0
+WINDOW: Final = 32
 #: A leader that still says that it leads is given this much longer to answer.
 _PATIENCE_S: Final = 5.0
 
@@ -136,7 +140,7 @@ class Session(Generic[C, A]):
         deadline = loop.time() + timeout_s
         while not self._session_id:
             self.leader = await self._finder.find(max(0.0, deadline - loop.time()))
-            with contextlib.suppress(_Moved):
+            with contextlib.suppress(_MovedError):
                 await self._open_at(self.leader)
         self._task = loop.create_task(self._run())
 
@@ -155,23 +159,33 @@ class Session(Generic[C, A]):
     async def alone(self, call: Callable[[grpc.aio.Channel, int, int, int], Awaitable[R]]) -> R:
         """Send one command by a call of its own, while nothing else is under way.
 
-        ``call(channel, session id, sequence, acknowledged)`` is repeated until it is answered.
+        ``call(channel, session id, sequence, acknowledged)`` is repeated until it is answered.  Giving
+        up before that ends the session: the sequence's outcome is unknown, so none may follow it.
         """
         async with self._whole_window():
             if self._failure is not None:
                 raise self._failure
             sequence = self._next_sequence
             self._next_sequence += 1
-            while True:
-                try:
-                    return self._settle(await call(self._where(), self._session_id, sequence, self.acknowledged))
-                except _Moved as moved:
-                    await self._find_again(moved.hint)
-                except grpc.aio.AioRpcError as error:
-                    if not may_retry(error):
-                        self._next_sequence = sequence  # refused before the log: the number is free
-                        raise RefusedError(str(error.details())) from error
-                    await self._find_again(leader_hint(error))
+            try:
+                return await self._until_answered(sequence, call)
+            except asyncio.CancelledError:
+                self._fail(UnknownOutcomeError(f"sequence {sequence} was given up; it may still take effect"))
+                raise
+
+    async def _until_answered(
+        self, sequence: int, call: Callable[[grpc.aio.Channel, int, int, int], Awaitable[R]]
+    ) -> R:
+        while True:
+            try:
+                return self._settle(await call(self._where(), self._session_id, sequence, self.acknowledged))
+            except _MovedError as moved:
+                await self._find_again(moved.hint)
+            except grpc.aio.AioRpcError as error:
+                if not may_retry(error):
+                    self._next_sequence = sequence  # refused before the log: the number is free
+                    raise RefusedError(str(error.details())) from error
+                await self._find_again(leader_hint(error))
 
     async def close(self) -> None:
         """End the session at the cluster, if that is quickly done; commands under way fail with StoppedError."""
@@ -192,7 +206,7 @@ class Session(Generic[C, A]):
             while True:
                 try:
                     await self._converse()
-                except _Moved as moved:
+                except _MovedError as moved:
                     await self._find_again(moved.hint)
         except MatchEngineError as error:
             self._fail(error)
@@ -216,7 +230,7 @@ class Session(Generic[C, A]):
             if not may_retry(error):
                 raise SessionRefusedError(f"session: {error.details()}") from error
             await pause()
-            raise _Moved(leader_hint(error)) from error
+            raise _MovedError(leader_hint(error)) from error
         if response.status != pb.SESSION_STATUS_OK:
             raise SessionRefusedError(f"session: {pb.SessionStatus.Name(response.status)}")
         self._session_id = response.session_id
@@ -234,7 +248,7 @@ class Session(Generic[C, A]):
     # --- one stream ------------------------------------------------------------------------
 
     async def _converse(self) -> None:
-        """Serve the queue over one stream; ends by raising ``_Moved`` or what ended the session."""
+        """Serve the queue over one stream; ends by raising ``_MovedError`` or what ended the session."""
         self._written = 0
         self._more.set()
         self.streams += 1
@@ -245,12 +259,12 @@ class Session(Generic[C, A]):
         try:
             await asyncio.wait((reader, watchdog), return_when=asyncio.FIRST_COMPLETED)
             if not reader.done():
-                raise _Moved("")
+                raise _MovedError("")
             reader.result()
         except grpc.aio.AioRpcError as error:
             if not may_retry(error):
                 raise SessionRefusedError(str(error.details())) from error
-            raise _Moved(leader_hint(error)) from error
+            raise _MovedError(leader_hint(error)) from error
         finally:
             self._written = 0
             for task in (writer, reader, watchdog):
@@ -281,7 +295,7 @@ class Session(Generic[C, A]):
         while True:
             response = await stream.read()
             if response is grpc.aio.EOF:
-                raise _Moved("")
+                raise _MovedError("")
             self._last_traffic = loop.time()
             self._take(response)
             if self.watch is not None:
@@ -292,7 +306,7 @@ class Session(Generic[C, A]):
         if response.status != pb.SESSION_STATUS_OK:
             raise _refusal(response)
         if not self._written or response.sequence != self._queue[0].sequence:
-            raise _Moved("")
+            raise _MovedError("")
         ticket = self._queue.popleft()
         self._written -= 1
         self.acknowledged = ticket.sequence
@@ -352,7 +366,7 @@ class Session(Generic[C, A]):
                 self._room.release()
 
 
-class _Moved(Exception):
+class _MovedError(Exception):
     """The stream is over; the leader may be elsewhere."""
 
     def __init__(self, hint: str) -> None:
@@ -369,8 +383,66 @@ def _refusal(response: Answered) -> Exception:
         )
     if status in (pb.SESSION_STATUS_SESSION_FULL, pb.SESSION_STATUS_SEQUENCE_GAP):
         # Full: the next attempt brings newer acknowledgements along.  Gap: what follows a refused one.
-        return _Moved("")
+        return _MovedError("")
     return SessionRefusedError(f"sequence {response.sequence}: {pb.SessionStatus.Name(status)}")
+
+
+class SessionClient(Generic[C, A]):
+    """What all clients share: addresses, channels, one session, and its life.
+
+    Use it as an async context manager, or call :meth:`open` and :meth:`close`.  ``addresses`` is
+    ``"host:port,…"`` or a sequence; one that answers is enough.  ``window`` bounds the commands
+    under way, ``timeout_s`` how long a call waits.
+    """
+
+    def __init__(
+        self,
+        wire: Wire[C, A],
+        addresses: str | Sequence[str],
+        *,
+        name: str = "",
+        timeout_s: float = TIMEOUT_S,
+        window: int = WINDOW,
+    ) -> None:
+        self.addresses = parse_addresses(addresses)
+        self.timeout_s = timeout_s
+        self.channels = Channels()
+        finder = LeaderFinder(self.addresses, self.channels)
+        self.session = Session(wire, finder, self.channels, name=name, window=window)
+
+    async def open(self) -> None:
+        """Find the leader and open the session."""
+        await self.session.open(self.timeout_s)
+
+    async def close(self) -> None:
+        """End the session and the connections."""
+        await self.session.close()
+        await self.channels.close()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.open()
+        except BaseException:
+            await self.channels.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def submit(self, command: C) -> asyncio.Future[A]:
+        """Queue one command as soon as the window has room; the future gets its answer."""
+        return await self.session.submit(command)
+
+    async def apply(self, command: C) -> A:
+        """One command, its answer awaited.
+
+        UnknownOutcomeError when there is none in time: the session keeps trying, so the command
+        may still take effect, once.
+        """
+        return await within(self.timeout_s, self.submit(command))
 
 
 async def within(timeout_s: float, submission: Awaitable[asyncio.Future[A]]) -> A:

@@ -8,7 +8,7 @@ import msgspec
 
 from matchengine.exchange.layout import ANSWER_HEADER, KIND_ORDERS, REPORT, VERSION
 from matchengine.exchange.types import ExecType
-from matchengine.replay.errors import EnvironmentFailure
+from matchengine.replay.errors import AnswerError
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
@@ -29,12 +29,12 @@ def reports_of(answers: Iterable[Answer]) -> Iterator[tuple[int, tuple[int, ...]
 
 def _check(packed: bytes) -> None:
     if len(packed) < ANSWER_HEADER.size:
-        raise EnvironmentFailure(f"answer: {len(packed)} bytes are fewer than its header of {ANSWER_HEADER.size}")
+        raise AnswerError(f"answer: {len(packed)} bytes are fewer than its header of {ANSWER_HEADER.size}")
     version, kind, _, count, _ = ANSWER_HEADER.unpack_from(packed)
     if (version, kind) != (VERSION, KIND_ORDERS):
-        raise EnvironmentFailure(f"answer: version {version}, kind {kind} is not version {VERSION}, kind {KIND_ORDERS}")
+        raise AnswerError(f"answer: version {version}, kind {kind} is not version {VERSION}, kind {KIND_ORDERS}")
     if len(packed) != ANSWER_HEADER.size + count * REPORT.size:
-        raise EnvironmentFailure(f"answer: {len(packed)} bytes do not hold {count} reports of {REPORT.size}")
+        raise AnswerError(f"answer: {len(packed)} bytes do not hold {count} reports of {REPORT.size}")
 
 
 class Trade(msgspec.Struct, frozen=True, gc=False):
@@ -56,7 +56,7 @@ def trades_of(answers: Iterable[Answer]) -> Iterator[Trade]:
         if taker is None:
             taker = report
         elif taker[10] != report[10]:
-            raise EnvironmentFailure(f"answer: trade {taker[10]} has no maker's report")
+            raise AnswerError(f"answer: trade {taker[10]} has no maker's report")
         else:
             yield Trade(command, taker[8], report[8], report[12], report[13])
             taker = None

@@ -9,5 +9,5 @@ class InputError(MatchEngineError):
     """The recording, or an option about it, is not usable; the text names the place, the value and the rule."""
 
 
-class EnvironmentFailure(MatchEngineError):
-    """The nodes could not be run, or made no progress."""
+class AnswerError(MatchEngineError):
+    """An answer of the exchange is not what the layout promises."""

@@ -1,0 +1,73 @@
+"""``matchengine member add`` and ``matchengine member list``."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import grpc
+from cyclopts import App
+from rich.table import Table
+
+from matchengine.cli.exits import Exit
+from matchengine.cli.loop import run
+from matchengine.cli.options import DEFAULT_ADDRESSES, Addresses, Json
+from matchengine.cli.show import console, to_json
+from matchengine.client.admin import Admin
+from matchengine.client.channels import Channels
+from matchengine.client.leader import LeaderFinder, parse_addresses
+from matchengine.client.pipeline import TIMEOUT_S
+from matchengine.errors import MatchEngineError
+from matchengine.wire.raft_admin_pb2 import GetConfigurationResponse
+
+T = TypeVar("T")
+
+app = App(name="member", help="Add a node to a cluster, or list its members.", result_action="return_value")
+
+
+@app.command
+def add(id: str, address: str, /, *, addresses: Addresses = DEFAULT_ADDRESSES) -> int:  # noqa: A002
+    """Make a running node a voting member.
+
+    Example: `matchengine member add nodeB 127.0.0.1:50052`
+
+    Parameters
+    ----------
+    id
+        The new node's id.
+    address
+        Where the others reach it.
+
+    """
+    index = run(_at_leader(addresses, lambda admin, leader: admin.add_voter(leader, id, address)))
+    print(f"{id} is a voter since index {index}")
+    return Exit.OK
+
+
+@app.command(name="list")
+def list_(*, addresses: Addresses = DEFAULT_ADDRESSES, json: Json = False) -> int:
+    """List the members of the cluster.
+
+    Example: `matchengine member list`
+    """
+    found = run(_at_leader(addresses, lambda admin, leader: admin.configuration(leader)))
+    if json:
+        print(to_json(found))
+        return Exit.OK
+    table = Table("id", "address", "suffrage")
+    for server in found.servers:
+        suffrage = GetConfigurationResponse.Server.Suffrage.Name(server.suffrage)
+        table.add_row(server.id, server.address, suffrage.lower())
+    console().print(table)
+    return Exit.OK
+
+
+async def _at_leader(addresses: str, call: Callable[[Admin, str], Awaitable[T]]) -> T:
+    channels = Channels()
+    try:
+        leader = await LeaderFinder(parse_addresses(addresses), channels).find(TIMEOUT_S)
+        return await call(Admin(channels), leader)
+    except grpc.aio.AioRpcError as error:
+        raise MatchEngineError(str(error.details())) from error
+    finally:
+        await channels.close()

@@ -1,0 +1,59 @@
+"""Administration of a cluster: who is in it, and how each node stands."""
+
+from __future__ import annotations
+
+import grpc
+
+from matchengine.client.channels import Channels
+from matchengine.client.leader import ATTEMPT_S
+from matchengine.errors import MatchEngineError, RefusedError
+from matchengine.v1.cluster_pb2 import StatusRequest, StatusResponse
+from matchengine.v1.cluster_pb2_grpc import ClusterStub
+from matchengine.wire import raft_admin_pb2 as pb
+from matchengine.wire.raft_admin_pb2_grpc import RaftAdminStub
+
+_CHANGE_S = 30.0
+
+
+class Admin:
+    """Calls single nodes by address; every method raises grpc.aio.AioRpcError when the node does not answer."""
+
+    def __init__(self, channels: Channels) -> None:
+        self._channels = channels
+
+    async def status(self, address: str, *, state_hash: bool = False, timeout_s: float = ATTEMPT_S) -> StatusResponse:
+        """The node's standing; ``state_hash`` asks for the digest of its state too."""
+        stub = ClusterStub(self._channels.get(address))
+        response: StatusResponse = await stub.Status(StatusRequest(state_hash=state_hash), timeout=timeout_s)
+        return response
+
+    async def try_status(self, address: str) -> StatusResponse | None:
+        """The node's standing, or None when it does not answer."""
+        try:
+            return await self.status(address)
+        except grpc.aio.AioRpcError:
+            return None
+
+    async def add_voter(self, leader: str, server_id: str, address: str) -> int:
+        """Make a running node a voter; returns the index of the configuration that says so."""
+        stub = RaftAdminStub(self._channels.get(leader))
+        operation = await stub.AddVoter(pb.AddVoterRequest(id=server_id, address=address), timeout=ATTEMPT_S)
+        return await self._await(stub, operation)
+
+    async def configuration(self, address: str) -> pb.GetConfigurationResponse:
+        """The members, as the node knows them."""
+        stub = RaftAdminStub(self._channels.get(address))
+        response: pb.GetConfigurationResponse = await stub.GetConfiguration(
+            pb.GetConfigurationRequest(), timeout=ATTEMPT_S
+        )
+        return response
+
+    async def _await(self, stub: RaftAdminStub, operation: pb.Future) -> int:
+        try:
+            outcome: pb.AwaitResponse = await stub.Await(operation, timeout=_CHANGE_S)
+        except grpc.aio.AioRpcError as error:
+            raise MatchEngineError(f"the outcome of the operation is unknown: {error.details()}") from error
+        await stub.Forget(operation, timeout=ATTEMPT_S)
+        if outcome.error:
+            raise RefusedError(outcome.error)
+        return outcome.index

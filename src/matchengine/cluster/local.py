@@ -1,0 +1,134 @@
+"""A cluster of node processes on the loopback interface."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+import grpc
+
+from matchengine.client.admin import Admin
+from matchengine.client.channels import Channels
+from matchengine.client.leader import LeaderFinder
+from matchengine.cluster.processes import ClusterError, NodeProcess, free_addresses
+from matchengine.errors import MatchEngineError
+from matchengine.v1.cluster_pb2 import StatusResponse
+
+#: A cold start of three interpreters on two busy cores takes seconds.
+STEP_S: Final = 60.0
+_POLL_S: Final = 0.02
+_HASH_S: Final = 10.0
+
+
+class LocalCluster:
+    """``size`` nodes in ``folder``; the first founds the cluster, the others are added as voters."""
+
+    def __init__(self, size: int, folder: Path) -> None:
+        self.nodes = [
+            NodeProcess(f"node{number}", address, folder, bootstrap=number == 1)
+            for number, address in enumerate(free_addresses(size), 1)
+        ]
+        self._channels = Channels()
+        self.admin = Admin(self._channels)
+        self._finder = LeaderFinder(self.addresses, self._channels)
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where the nodes are."""
+        return [node.address for node in self.nodes]
+
+    def node_at(self, address: str) -> NodeProcess:
+        """The node with this address."""
+        return next(node for node in self.nodes if node.address == address)
+
+    async def start(self) -> None:
+        """Start all nodes and make them one cluster."""
+        for node in self.nodes:
+            node.start()
+        founder = self.nodes[0]
+        await self.until("the first node leads", lambda: self._leads(founder))
+        for node in self.nodes[1:]:
+            await self._join(node)
+
+    async def stop(self) -> None:
+        """End all processes, whatever state they are in."""
+        await self._channels.close()
+        for node in self.nodes:
+            node.terminate()
+        for node in self.nodes:
+            await asyncio.to_thread(node.end)
+
+    async def caught_up(self, node: NodeProcess) -> None:
+        """Wait until ``node`` has applied what the leader had committed when this began to look."""
+
+        async def check() -> bool:
+            statuses = await self.statuses()
+            committed = max((s.commit_index for s in statuses if s and s.role == "leader"), default=0)
+            mine = next((s for s in statuses if s and s.address == node.address), None)
+            return bool(committed) and mine is not None and mine.applied_index >= committed
+
+        await self.until(f"{node.id} has caught up", check)
+
+    async def statuses(self) -> list[StatusResponse | None]:
+        """Every node's standing; None for one that does not answer."""
+        return list(await asyncio.gather(*(self.admin.try_status(address) for address in self.addresses)))
+
+    async def state_hashes(self) -> list[StatusResponse]:
+        """Every node's standing with its state hash, all at one applied index."""
+        found: list[StatusResponse] = []
+
+        async def check() -> bool:
+            asked = (self.admin.status(a, state_hash=True, timeout_s=_HASH_S) for a in self.addresses)
+            try:
+                found[:] = await asyncio.gather(*asked)
+            except grpc.aio.AioRpcError:
+                return False
+            return len({status.applied_index for status in found}) == 1
+
+        await self.until("all nodes have applied the same index", check)
+        return found
+
+    async def until(self, what: str, check: Callable[[], Awaitable[bool]]) -> None:
+        """Poll ``check``; ClusterError when it takes too long or a process has ended by itself."""
+        try:
+            async with asyncio.timeout(STEP_S):
+                while not await check():
+                    self._check_running()
+                    await asyncio.sleep(_POLL_S)
+        except TimeoutError:
+            raise ClusterError(f"waited {STEP_S:g} s in vain until {what}{self.last_words()}") from None
+
+    def last_words(self) -> str:
+        """The end of every node's log, for an error's text."""
+        return "".join(f"\n--- {node.id} ---\n{node.last_words()}" for node in self.nodes)
+
+    def _check_running(self) -> None:
+        for node in self.nodes:
+            if not node.running:
+                raise ClusterError(f"{node.id} has ended by itself{self.last_words()}")
+
+    async def _leads(self, node: NodeProcess) -> bool:
+        status = await self.admin.try_status(node.address)
+        return status is not None and status.role == "leader"
+
+    async def _join(self, node: NodeProcess) -> None:
+        """Make a started node a voter; a leader that is busy with the change before is asked again."""
+
+        async def answers() -> bool:
+            return await self.admin.try_status(node.address) is not None
+
+        async def added() -> bool:
+            try:
+                leader = await self._finder.find(STEP_S)
+                await self.admin.add_voter(leader, node.id, node.address)
+            except grpc.aio.AioRpcError:
+                return False
+            return True
+
+        await self.until(f"{node.id} answers", answers)
+        try:
+            await self.until(f"{node.id} is a voter", added)
+        except MatchEngineError as error:
+            raise ClusterError(f"{node.id} could not be added: {error}") from error

@@ -1,0 +1,101 @@
+"""One node as a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from matchengine.errors import MatchEngineError
+
+_TAIL_BYTES: Final = 2000
+_STOP_S: Final = 10.0
+
+
+class ClusterError(MatchEngineError):
+    """The nodes could not be run, or made no progress; the text ends with their last words."""
+
+
+class NodeProcess:
+    """``matchengine node`` with a fixed id, address and data directory; it can be killed and started again."""
+
+    def __init__(self, node_id: str, address: str, folder: Path, *, bootstrap: bool) -> None:
+        self.id = node_id
+        self.address = address
+        self._folder = folder
+        self._bootstrap = bootstrap
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> Path:
+        """Where the process writes its log."""
+        return self._folder / f"{self.id}.log"
+
+    @property
+    def running(self) -> bool:
+        """Whether the process exists."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start the process; it does not get the terminal's Ctrl-C, which is for whoever started it."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                env=_environment(),
+                start_new_session=True,
+            )
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until the process is gone."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def terminate(self) -> None:
+        """SIGTERM: ask it to stop."""
+        if self._process is not None:
+            self._process.terminate()
+
+    def end(self) -> None:
+        """Wait for a process that was asked to stop; kill it if it does not."""
+        if self._process is None:
+            return
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_STOP_S)
+        self.kill()
+
+    def last_words(self) -> str:
+        """The end of the process's log."""
+        with contextlib.suppress(OSError), self.log.open("rb") as log:
+            log.seek(max(0, self.log.stat().st_size - _TAIL_BYTES))
+            return log.read().decode(errors="replace").strip()
+        return ""
+
+    def _command(self) -> list[str]:
+        data = str(self._folder / self.id)
+        command = [sys.executable, "-m", "matchengine.cli.main", "node"]
+        command += ["--id", self.id, "--address", self.address, "--data-dir", data]
+        return [*command, "--bootstrap"] if self._bootstrap else command
+
+
+def _environment() -> dict[str, str]:
+    """This process's, with the package importable as it is here."""
+    package = Path(__file__).resolve().parent.parent.parent
+    path = os.pathsep.join(filter(None, (str(package), os.environ.get("PYTHONPATH", ""))))
+    return {**os.environ, "PYTHONPATH": path}
+
+
+def free_addresses(count: int) -> list[str]:
+    """Loopback addresses whose ports are free now."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]

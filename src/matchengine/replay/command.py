@@ -1,0 +1,187 @@
+"""One replay from beginning to end: load, run, judge."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Literal, TextIO
+
+import msgspec
+
+from matchengine.client.exchange import ExchangeClient, ExchangeReader
+from matchengine.cluster.folders import work_folder
+from matchengine.cluster.local import LocalCluster
+from matchengine.exchange.layout import MAX_COMMANDS
+from matchengine.replay.errors import InputError
+from matchengine.replay.flash import judge_flash, load_flash
+from matchengine.replay.lobster import load_lobster, lobster_trades, trade_differences, write_trades
+from matchengine.replay.plan import make_plan
+from matchengine.replay.run import ClusterRun, Outcome, run_in_process
+from matchengine.replay.workload import Workload
+
+Format = Literal["flash", "lobster"]
+NODES: Final = (0, 1, 3)
+MIN_WINDOW: Final = 16
+MAX_WINDOW: Final = 512
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+
+
+class ReplayOptions(msgspec.Struct, frozen=True):
+    """What to replay and how; raises InputError for values that make no sense, alone or together."""
+
+    path: Path
+    format: Format
+    nodes: int
+    batch: int = 1000
+    kill_leader_at: tuple[float, ...] = ()
+    expect_sha256: str = ""
+    reports: Path | None = None
+    work_dir: Path | None = None
+    window: int = 32
+
+    def __post_init__(self) -> None:
+        if self.nodes not in NODES:
+            raise InputError(f"--nodes {self.nodes} is none of {', '.join(map(str, NODES))}")
+        if not 1 <= self.batch <= MAX_COMMANDS:
+            raise InputError(f"--batch {self.batch} is not from 1 to {MAX_COMMANDS}, the most that fits a log entry")
+        if not MIN_WINDOW <= self.window <= MAX_WINDOW:
+            raise InputError(f"--window {self.window} is not from {MIN_WINDOW} to {MAX_WINDOW}")
+        self._check_kills()
+        self._check_expected()
+
+    def _check_kills(self) -> None:
+        if self.kill_leader_at and self.nodes < 3:
+            raise InputError(f"--kill-leader-at needs --nodes 3: with {self.nodes} nobody takes over")
+        for fraction in self.kill_leader_at:
+            if not 0 < fraction < 1:
+                raise InputError(f"--kill-leader-at {fraction:g} is not between 0 and 1")
+        if len(set(self.kill_leader_at)) != len(self.kill_leader_at):
+            raise InputError("--kill-leader-at names a fraction twice")
+
+    def _check_expected(self) -> None:
+        if not self.expect_sha256:
+            return
+        if self.format != "flash":
+            raise InputError("--expect-sha256 is for the flash format; a lobster folder holds its own answers")
+        if not _SHA256.fullmatch(self.expect_sha256.lower()):
+            raise InputError(f"--expect-sha256 {self.expect_sha256[:80]!r} is not 64 hexadecimal digits")
+
+
+class ReplayResult(msgspec.Struct, frozen=True):
+    """The object that ``--json`` prints: what does not apply is null."""
+
+    format: Format
+    nodes: int
+    batch: int
+    messages: int
+    trades: int
+    reports_sha256: str | None
+    trade_differences: int | None
+    book_differences: int | None
+    state_hashes: list[str]
+    seconds: float
+    messages_per_second: float
+    failover_ms: list[float]
+    in_flight_at_kill: list[int]
+    fsync: bool
+    fsync_us: float | None
+
+    def problems(self, expect_sha256: str) -> list[str]:
+        """Everything that is not as it must be."""
+        found = []
+        if expect_sha256 and self.reports_sha256 != expect_sha256.lower():
+            found.append(f"the report stream's SHA-256 is {self.reports_sha256}, not {expect_sha256.lower()}")
+        if self.trade_differences:
+            found.append(f"{self.trade_differences} trades differ")
+        if self.book_differences:
+            found.append(f"{self.book_differences} cells of the book differ")
+        if len(set(self.state_hashes)) != 1:
+            found.append("the nodes' state hashes differ")
+        return found
+
+
+async def replay(options: ReplayOptions) -> ReplayResult:
+    """Run one replay.  Raises InputError for an unusable recording, ClusterError when the nodes fail."""
+    with _reports_file(options.reports) as reports:
+        if options.format == "flash":
+            return await _replay_flash(options, reports)
+        return await _replay_lobster(options, reports)
+
+
+async def _replay_flash(options: ReplayOptions, reports: TextIO | None) -> ReplayResult:
+    recording = load_flash(options.path)
+    outcome = await _run(options, recording.workload)
+    judged = judge_flash(recording, outcome.answers, reports)
+    return _result(options, recording.workload, outcome, judged.trades, judged.sha256, None, None)
+
+
+async def _replay_lobster(options: ReplayOptions, reports: TextIO | None) -> ReplayResult:
+    recording = load_lobster(options.path)
+    outcome = await _run(options, recording.workload)
+    trades = lobster_trades(recording, outcome.answers)
+    if reports is not None:
+        write_trades(trades, reports)
+    different = trade_differences(recording.trades, trades)
+    return _result(options, recording.workload, outcome, len(trades), None, different, outcome.book_differences)
+
+
+async def _run(options: ReplayOptions, workload: Workload) -> Outcome:
+    plan = make_plan(workload, options.batch, options.kill_leader_at, options.window)
+    if not options.nodes:
+        return run_in_process(workload, plan)
+    with work_folder(options.work_dir) as folder:
+        cluster = LocalCluster(options.nodes, folder)
+        try:
+            await cluster.start()
+            async with (
+                ExchangeClient(cluster.addresses, name="replay", window=options.window) as client,
+                ExchangeReader(cluster.addresses) as reader,
+            ):
+                return await ClusterRun(workload, plan, cluster, client, reader).run()
+        finally:
+            await cluster.stop()
+
+
+def _result(
+    options: ReplayOptions,
+    workload: Workload,
+    outcome: Outcome,
+    trades: int,
+    sha256: str | None,
+    trades_differ: int | None,
+    cells_differ: int | None,
+) -> ReplayResult:
+    seconds = outcome.seconds
+    return ReplayResult(
+        format=options.format,
+        nodes=options.nodes,
+        batch=options.batch,
+        messages=workload.messages,
+        trades=trades,
+        reports_sha256=sha256,
+        trade_differences=trades_differ,
+        book_differences=cells_differ,
+        state_hashes=outcome.state_hashes,
+        seconds=round(seconds, 6),
+        messages_per_second=round(workload.messages / seconds, 1) if seconds else 0.0,
+        failover_ms=outcome.failover_ms,
+        in_flight_at_kill=outcome.in_flight_at_kill,
+        fsync=options.nodes > 0,
+        fsync_us=outcome.fsync_us,
+    )
+
+
+@contextlib.contextmanager
+def _reports_file(path: Path | None) -> Iterator[TextIO | None]:
+    """Open before anything is run: an unwritable place must not cost a whole replay."""
+    if path is None:
+        yield None
+        return
+    try:
+        file = path.open("w", encoding="ascii", newline="")
+    except OSError as error:
+        raise InputError(f"--reports {path}: cannot be written: {error}") from error
+    with file:
+        yield file

@@ -1,0 +1,233 @@
+"""Sending a plan: to an engine in this process, or to nodes, with the leader killed on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from matchengine.client.exchange import ExchangeClient, ExchangeReader
+from matchengine.cluster.local import LocalCluster
+from matchengine.cluster.processes import ClusterError, NodeProcess
+from matchengine.exchange.engine import MatchingEngine
+from matchengine.exchange.types import Reason
+from matchengine.replay.answers import Answer
+from matchengine.replay.lobster import book_differences
+from matchengine.replay.plan import IN_FLIGHT_AT_KILL, Plan, Stretch
+from matchengine.replay.workload import INSTRUMENT_NUMBER, BookRow, Workload
+from matchengine.v1.exchange_pb2 import Level, SubmitResponse
+
+_NO_PROGRESS_S: Final = 60.0
+_REPORT_S: Final = 1.0
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What a run gave.
+
+    ``seconds`` is from the first send to the last acknowledgement; ``fsync_us`` is None without a log.
+    """
+
+    answers: list[Answer]
+    book_differences: int
+    state_hashes: list[str]
+    seconds: float
+    failover_ms: list[float]
+    in_flight_at_kill: list[int]
+    fsync_us: float | None
+
+
+def run_in_process(workload: Workload, plan: Plan) -> Outcome:
+    """One engine, no log."""
+    engine = MatchingEngine()
+    engine.execute(workload.instrument_batch(), 0)
+    stretches = [(stretch, [workload.batch(p.start, p.end) for p in stretch.pieces]) for stretch in plan.stretches]
+    packed: list[bytes] = []
+    differences = 0
+    started = time.perf_counter()
+    for stretch, batches in stretches:
+        packed += [engine.execute(batch, 0) for batch in batches]
+        if stretch.book is not None:
+            bids, asks = engine.depth(INSTRUMENT_NUMBER, workload.levels)
+            differences += book_differences(stretch.book, [a[:2] for a in asks], [b[:2] for b in bids])
+    seconds = time.perf_counter() - started
+    answers = [Answer(piece.start, each) for piece, each in zip(plan.pieces(), packed, strict=True)]
+    return Outcome(answers, differences, [engine.state_hash().hex()], seconds, [], [], None)
+
+
+class ClusterRun:
+    """One run of a plan on a cluster of node processes."""
+
+    def __init__(
+        self, workload: Workload, plan: Plan, cluster: LocalCluster, client: ExchangeClient, reader: ExchangeReader
+    ) -> None:
+        self._workload = workload
+        self._plan = plan
+        self._cluster = cluster
+        self._client = client
+        self._reader = reader
+        self._session = client.session
+        self._pieces = plan.pieces()
+        self._batches = [workload.batch(piece.start, piece.end) for piece in self._pieces]
+        self._next = 0
+        self._futures: list[asyncio.Future[SubmitResponse]] = []
+        self._differences = 0
+        self._killer = _Killer(cluster, client)
+
+    async def run(self) -> Outcome:
+        """Create the instrument, send everything, wait for all nodes to agree on an index."""
+        await self._add_instrument()
+        self._base = self._session.acknowledged
+        self._session.watch = self._watch
+        watchdog = asyncio.create_task(self._watchdog())
+        sending = asyncio.create_task(self._send())
+        try:
+            await asyncio.wait((watchdog, sending), return_when=asyncio.FIRST_COMPLETED)
+            (watchdog if watchdog.done() else sending).result()
+            seconds = sending.result()
+        finally:
+            for task in (watchdog, sending):
+                task.cancel()
+            self._session.watch = None
+        await self._killer.recovered()
+        return await self._outcome(seconds)
+
+    async def _add_instrument(self) -> None:
+        tick = "1" if not self._workload.price_decimals else f"0.{'1'.zfill(self._workload.price_decimals)}"
+        created = await self._client.add_instrument(self._workload.symbol, tick, "1")
+        if created.instrument != INSTRUMENT_NUMBER:
+            raise ClusterError(f"the instrument could not be created: {created.reason or Reason.NONE.name}")
+
+    async def _outcome(self, seconds: float) -> Outcome:
+        answers = [Answer(p.start, f.result().packed) for p, f in zip(self._pieces, self._futures, strict=True)]
+        statuses = await self._cluster.state_hashes()
+        return Outcome(
+            answers,
+            self._differences,
+            [status.state_hash.hex() for status in statuses],
+            seconds,
+            self._killer.failover_ms,
+            self._killer.in_flight,
+            max(status.fsync_us for status in statuses),
+        )
+
+    # --- sending ---------------------------------------------------------------------------
+
+    async def _send(self) -> float:
+        started = time.perf_counter()
+        for stretch in self._plan.stretches:
+            if stretch.kill:
+                await self._killer.recovered()
+                self._killer.arm(self._base + self._next)
+            await self._send_stretch(stretch)
+        await self._answered()
+        return time.perf_counter() - started
+
+    async def _send_stretch(self, stretch: Stretch) -> None:
+        for _ in stretch.pieces:
+            self._futures.append(await self._client.submit(self._batches[self._next]))
+            self._next += 1
+        if stretch.kill:
+            await self._answered()
+            self._killer.check_fired()
+        if stretch.book is not None:
+            await self._answered()
+            await self._compare(stretch.book)
+
+    async def _answered(self) -> None:
+        """Wait until everything sent so far is answered: answers come in order, so the last one will do."""
+        if self._futures:
+            await self._futures[-1]
+
+    async def _compare(self, row: BookRow) -> None:
+        depth = await self._reader.depth(self._workload.symbol, self._workload.levels)
+        self._differences += book_differences(row, _levels(depth.asks), _levels(depth.bids))
+
+    def _watch(self) -> None:
+        self._killer.look(self._session.acknowledged)
+
+    # --- watching --------------------------------------------------------------------------
+
+    async def _watchdog(self) -> None:
+        """Report progress on stderr; ClusterError when there is none for a minute."""
+        last, since = -1, time.monotonic()
+        while True:
+            await asyncio.sleep(_REPORT_S)
+            done = self._acknowledged_messages()
+            print(f"replay: {done:,} of {self._workload.messages:,} messages", file=sys.stderr, flush=True)
+            if done != last:
+                last, since = done, time.monotonic()
+            elif time.monotonic() - since > _NO_PROGRESS_S:
+                raise ClusterError(f"no progress for {_NO_PROGRESS_S:g} s{self._cluster.last_words()}")
+
+    def _acknowledged_messages(self) -> int:
+        count = self._session.acknowledged - self._base
+        return self._pieces[count - 1].end if count > 0 else 0
+
+
+def _levels(levels: Iterable[Level]) -> list[tuple[int, int]]:
+    return [(level.price_ticks, level.quantity_lots) for level in levels]
+
+
+class _Killer:
+    """Kills the leader in the thick of it, starts it again, and times the failover.
+
+    Armed with a sequence: once that is acknowledged while enough batches are unanswered on the
+    wire, the leader's process gets SIGKILL.
+    """
+
+    def __init__(self, cluster: LocalCluster, client: ExchangeClient) -> None:
+        self.failover_ms: list[float] = []
+        self.in_flight: list[int] = []
+        self._cluster = cluster
+        self._session = client.session
+        self._armed_at: int | None = None
+        self._killed: tuple[float, int, int] | None = None
+        self._recovery: asyncio.Task[None] | None = None
+
+    def arm(self, sequence: int) -> None:
+        """Kill after the answer to ``sequence``'s successor."""
+        self._armed_at = sequence
+
+    def look(self, acknowledged: int) -> None:
+        """Called after every batch written and every answer."""
+        if self._killed is not None:
+            self._time_failover(*self._killed, acknowledged)
+        elif self._armed_at is not None and acknowledged > self._armed_at and self._enough_in_flight():
+            self._armed_at = None
+            self._kill()
+
+    def check_fired(self) -> None:
+        """ClusterError if the stretch is over and the leader still lives."""
+        if self._armed_at is not None:
+            raise ClusterError(f"the leader could not be killed with {IN_FLIGHT_AT_KILL} batches in flight")
+
+    async def recovered(self) -> None:
+        """Wait until the last victim has caught up."""
+        if self._recovery is not None:
+            await self._recovery
+
+    def _enough_in_flight(self) -> bool:
+        return self._session.in_flight >= IN_FLIGHT_AT_KILL
+
+    def _kill(self) -> None:
+        victim = self._cluster.node_at(self._session.leader)
+        self.in_flight.append(self._session.in_flight)
+        self._killed = (time.perf_counter(), self._session.streams, self._session.acknowledged)
+        victim.kill()
+        self._recovery = asyncio.create_task(self._recover(victim))
+
+    async def _recover(self, victim: NodeProcess) -> None:
+        victim.start()
+        await self._cluster.caught_up(victim)
+
+    def _time_failover(self, killed_at: float, streams: int, acknowledged_before: int, acknowledged: int) -> None:
+        """The failover ends with the first answer on a new stream; answers that were under way do not count."""
+        if self._session.streams == streams:
+            self._killed = (killed_at, streams, acknowledged)
+        elif acknowledged > acknowledged_before:
+            self.failover_ms.append(round((time.perf_counter() - killed_at) * 1000, 1))
+            self._killed = None
