@@ -1,5 +1,5 @@
 # Everything happens in .venv, which the first target that needs it builds.
-# PYTHON picks another interpreter (3.11 or newer): make test PYTHON=python3.12
+# PYTHON picks another interpreter (3.11 or newer) for a new .venv: make clean test PYTHON=python3.12
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -31,7 +31,7 @@ venv: $(STAMP) ## Build .venv with everything pinned by constraints.txt
 $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "make: Python 3.11 or newer is needed; name one with PYTHON=..." >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --upgrade pip
 	$(BIN)/python -m pip install $(PIP_FLAGS) -e . --group dev
 	$(BIN)/python -m pip install $(PIP_FLAGS) uvloop || echo "make: going on without uvloop"
