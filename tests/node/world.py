@@ -17,7 +17,7 @@ from matchengine.raft.messages import InstallSnapshot, Request, Response
 from matchengine.raft.raft import bootstrap
 from matchengine.raft.ready import SoftState, Write
 from matchengine.raft.types import Configuration, Entry, HardState, Restored, Role, Server, SnapshotMeta
-from matchengine.storage.memory import MemorySnapshotStore
+from matchengine.storage.memory import MemorySnapshots
 
 
 class Ledger:
@@ -51,7 +51,7 @@ class Disk:
         self.world = world
         self.hard_state = HardState()
         self.entries: list[Entry] = []
-        self.snapshots = MemorySnapshotStore()
+        self.snapshots = MemorySnapshots()
         self.delay = 1
         self.hanging = False
         self.error: Exception | None = None

@@ -18,7 +18,7 @@ def is_due(core: Core, progress: Progress) -> bool:
         return progress.outstanding is None and core.now >= progress.retry_at
     if not _window_is_open(core, progress):
         return False
-    return progress.next <= core.log.last_index or _commit_is_due(core, progress)
+    return progress.next <= core.log.last_index or _news_is_due(core, progress)
 
 
 def _window_is_open(core: Core, progress: Progress) -> bool:
@@ -29,12 +29,16 @@ def _window_is_open(core: Core, progress: Progress) -> bool:
     )
 
 
-def _commit_is_due(core: Core, progress: Progress) -> bool:
-    """Whether the follower waits for a commit index that no entries will carry to it."""
-    return (
-        min(core.log.commit, progress.next - 1) > progress.sent_commit
-        and core.now - progress.last_append >= core.ticks.commit_interval
-    )
+def _news_is_due(core: Core, progress: Progress) -> bool:
+    """Whether the follower must hear of the commit index although no entries will carry it there.
+
+    A new one goes out soon; the old one is repeated now and then, since a follower that
+    restarted has forgotten it and answers heartbeats as if nothing had happened.
+    """
+    silence = core.now - progress.last_append
+    if min(core.log.commit, progress.next - 1) > progress.sent_commit:
+        return silence >= core.ticks.commit_interval
+    return silence >= core.ticks.heartbeat_timeout // 2
 
 
 def replicate(core: Core, progress: Progress, read_round: int) -> None:
