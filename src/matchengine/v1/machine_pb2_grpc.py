@@ -191,12 +191,21 @@ class MachineStub:
     """Commands and queries of whatever state machine the cluster replicates, as opaque bytes.
 
     gRPC status codes are about transport only:
-    UNAVAILABLE          not the leader, or no quorum: nothing was executed. The trailing metadata
-    "matchengine-leader" holds the leader's address when it is known.
+    UNAVAILABLE          not the leader, no quorum, or stopping: nothing was executed. The trailing
+    metadata "matchengine-leader" holds the leader's address when it is known.
     UNKNOWN              leadership was lost on the way: retry with the same sequence.
     DEADLINE_EXCEEDED    outcome unknown: retry with the same sequence.
     RESOURCE_EXHAUSTED   too much is waiting: nothing was executed, retry later.
-    INVALID_ARGUMENT     the message names the field, the value and the rule.
+    INVALID_ARGUMENT     the message names the field, the value and the rule; the sequence stays free.
+    NOT_FOUND            the message names what a read asked for and the node does not have.
+    FAILED_PRECONDITION  refused: nothing was executed; the message says why.
+    UNIMPLEMENTED        not offered by this node, or by its state machine.
+
+    The trailing metadata "matchengine-reason" is one of: not-leader, no-quorum, unknown-outcome, busy,
+    refused, stopped, invalid, not-found, unsupported.
+
+    A stream ends at its first failure, after the answers to all earlier requests; later ones of the stream
+    have no effect.
     """
 
     def __init__(self, channel):
@@ -226,12 +235,21 @@ class MachineServicer:
     """Commands and queries of whatever state machine the cluster replicates, as opaque bytes.
 
     gRPC status codes are about transport only:
-    UNAVAILABLE          not the leader, or no quorum: nothing was executed. The trailing metadata
-    "matchengine-leader" holds the leader's address when it is known.
+    UNAVAILABLE          not the leader, no quorum, or stopping: nothing was executed. The trailing
+    metadata "matchengine-leader" holds the leader's address when it is known.
     UNKNOWN              leadership was lost on the way: retry with the same sequence.
     DEADLINE_EXCEEDED    outcome unknown: retry with the same sequence.
     RESOURCE_EXHAUSTED   too much is waiting: nothing was executed, retry later.
-    INVALID_ARGUMENT     the message names the field, the value and the rule.
+    INVALID_ARGUMENT     the message names the field, the value and the rule; the sequence stays free.
+    NOT_FOUND            the message names what a read asked for and the node does not have.
+    FAILED_PRECONDITION  refused: nothing was executed; the message says why.
+    UNIMPLEMENTED        not offered by this node, or by its state machine.
+
+    The trailing metadata "matchengine-reason" is one of: not-leader, no-quorum, unknown-outcome, busy,
+    refused, stopped, invalid, not-found, unsupported.
+
+    A stream ends at its first failure, after the answers to all earlier requests; later ones of the stream
+    have no effect.
     """
 
     def Apply(self, request, context):
@@ -284,12 +302,21 @@ class Machine:
     """Commands and queries of whatever state machine the cluster replicates, as opaque bytes.
 
     gRPC status codes are about transport only:
-    UNAVAILABLE          not the leader, or no quorum: nothing was executed. The trailing metadata
-    "matchengine-leader" holds the leader's address when it is known.
+    UNAVAILABLE          not the leader, no quorum, or stopping: nothing was executed. The trailing
+    metadata "matchengine-leader" holds the leader's address when it is known.
     UNKNOWN              leadership was lost on the way: retry with the same sequence.
     DEADLINE_EXCEEDED    outcome unknown: retry with the same sequence.
     RESOURCE_EXHAUSTED   too much is waiting: nothing was executed, retry later.
-    INVALID_ARGUMENT     the message names the field, the value and the rule.
+    INVALID_ARGUMENT     the message names the field, the value and the rule; the sequence stays free.
+    NOT_FOUND            the message names what a read asked for and the node does not have.
+    FAILED_PRECONDITION  refused: nothing was executed; the message says why.
+    UNIMPLEMENTED        not offered by this node, or by its state machine.
+
+    The trailing metadata "matchengine-reason" is one of: not-leader, no-quorum, unknown-outcome, busy,
+    refused, stopped, invalid, not-found, unsupported.
+
+    A stream ends at its first failure, after the answers to all earlier requests; later ones of the stream
+    have no effect.
     """
 
     @staticmethod
