@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from matchengine.service.admin import add_admin
+from matchengine.service.batches import check_layout
 from matchengine.service.cluster import add_cluster
 from matchengine.service.health import add_health
 from matchengine.service.machine import machine_group
+from matchengine.service.order_entry import add_order_entry
 from matchengine.service.reflection import add_reflection
 from matchengine.service.sessions import add_sessions
 from matchengine.wire import raft_transport_pb2
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
     from matchengine.runtime.node import Node, Services
 
-__all__ = ["core_services", "machine_services", "serve"]
+__all__ = ["core_services", "exchange_services", "machine_services", "serve"]
 
 #: Registered by the node itself; listed for reflection.
 _TRANSPORT: Final = raft_transport_pb2.DESCRIPTOR.services_by_name["RaftTransport"].full_name
@@ -45,7 +47,17 @@ def machine_services(node: Node, server: grpc.aio.Server) -> Sequence[str]:
     return (*add_sessions(node, server), *_add_machine(node, server))
 
 
+def exchange_services(node: Node, server: grpc.aio.Server) -> Sequence[str]:
+    """Sessions, Machine, OrderEntry and MarketData, for the exchange inside a SessionMachine."""
+    return (
+        *add_sessions(node, server),
+        *_add_exchange_machine(node, server),
+        *add_order_entry(node, server),
+    )
+
+
 #: Peer, Cluster, RaftAdmin, health and reflection, without an application.
 core_services: Final[Services] = serve()
 
 _add_machine: Final = machine_group()
+_add_exchange_machine: Final = machine_group(check_layout)
