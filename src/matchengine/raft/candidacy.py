@@ -75,7 +75,7 @@ class Candidacy:
         request = RequestVote(core.term, core.log.last_index, core.log.last_term, leadership_transfer)
         self._request = request
         self._granted = set()
-        self._vote_write = core.writes.number_of_hard_state()
+        self._vote_write = core.writes.number_of_vote()
         self._send_to_voters(request, self._vote_write)
 
     def written(self, number: int) -> None:

@@ -13,7 +13,7 @@ import msgspec
 from matchengine.raft.config import RaftConfig, Timing
 from matchengine.raft.log import RaftLog
 from matchengine.raft.membership import Membership
-from matchengine.raft.messages import Response, TimeoutNowResponse
+from matchengine.raft.messages import RequestVoteResponse, Response, TimeoutNowResponse
 from matchengine.raft.outbox import Outbox
 from matchengine.raft.ready import SoftState
 from matchengine.raft.types import HardState, Index, Restored, Role, ServerId, SnapshotMeta, Term
@@ -86,9 +86,9 @@ class Core:
     # --- term, vote, role ------------------------------------------------------------------
 
     def _adopt(self, term: Term, voted_for: ServerId) -> None:
+        self.writes.save(HardState(term, voted_for), new_term=term != self.term)
         self.term = term
         self.voted_for = voted_for
-        self.writes.save(HardState(term, voted_for))
 
     def follow(self, term: Term, leader_id: ServerId = "", leader_address: str = "") -> None:
         """Be a follower in ``term``, which is not below the own one, of this leader (unknown: ``""``)."""
@@ -177,10 +177,12 @@ class Core:
     # --- way out ---------------------------------------------------------------------------
 
     def respond(self, token: int, response: Response, upto: Index = 0) -> None:
-        """Answer a call once everything that the answer claims is durable: the term, and the log up to ``upto``."""
+        """Answer a call once all that the answer claims is durable: the term, a vote, the log up to ``upto``."""
         number = self.writes.number_of_entry(upto)
-        if not isinstance(response, TimeoutNowResponse) and response.term == self.term:
-            number = max(number, self.writes.number_of_hard_state())
+        if isinstance(response, RequestVoteResponse) and response.granted:
+            number = self.writes.number_of_vote()
+        elif not isinstance(response, TimeoutNowResponse) and response.term == self.term:
+            number = max(number, self.writes.number_of_term())
         self.outbox.respond(token, response, number, upto)
 
     def contradict(self, token: int, error: str) -> None:

@@ -35,6 +35,7 @@ class Writes:
         "_log",
         "_pending",
         "_reset",
+        "_term_number",
         "_truncate_from",
         "current",
     )
@@ -47,16 +48,19 @@ class Writes:
         self._handed_upto: Index = log.last_index
         self._hard_state: HardState | None = None
         self._hard_number = 0
+        self._term_number = 0
         self._reset: SnapshotMeta | None = None
         self._truncate_from: Index | None = None
         self._compact_to: Index | None = None
 
     # --- gathering -------------------------------------------------------------------------
 
-    def save(self, hard_state: HardState) -> None:
+    def save(self, hard_state: HardState, *, new_term: bool) -> None:
         """Term or vote changed."""
         self._hard_state = hard_state
         self._hard_number = self.current
+        if new_term:
+            self._term_number = self.current
 
     def truncate_from(self, index: Index) -> None:
         """The log lost ``index`` and all after it; call before new entries take their place."""
@@ -113,10 +117,16 @@ class Writes:
             self._log.durable = max(self._log.durable, self._pending.popleft().upto)
         if self._hard_number <= number:
             self._hard_number = 0
+        if self._term_number <= number:
+            self._term_number = 0
 
-    def number_of_hard_state(self) -> int:
+    def number_of_vote(self) -> int:
         """The write that makes term and vote durable; 0 when they are."""
         return self._hard_number
+
+    def number_of_term(self) -> int:
+        """The write that makes the term durable; 0 when it is."""
+        return self._term_number
 
     def number_of_entry(self, index: Index) -> int:
         """The write that makes the log up to ``index`` durable; 0 when it is."""
