@@ -139,9 +139,10 @@ class SegmentedLog:
         self._pending.clear()
         with self._fuse.guard(f"resetting the log in {self._directory}"):
             self._close_handle()
-            while self._segments:
+            while len(self._segments) > 1:
                 self._remove(self._segments.pop())
-            self._segments.append(self._create(index))
+            self._remove(self._segments[0])
+            self._segments[0] = self._create(index)
             self._open_handle()
 
     def read(self, first: Index, last: Index) -> Iterator[Entry]:

@@ -60,6 +60,7 @@ class SimulatedFileSystem:
         self._pending: list[_Renaming] = []
         self._directories: set[Path] = set()
         self._handles: dict[int, tuple[Path, _File]] = {}
+        self._read_only: set[int] = set()
         self._locked: dict[int, _File] = {}
         self._next_handle = 1
 
@@ -93,7 +94,10 @@ class SimulatedFileSystem:
     def open(self, path: Path, *, writable: bool = False) -> int:
         """See :class:`~matchengine.storage.files.FileSystem`."""
         self._file(path)
-        return self._open(path)
+        handle = self._open(path)
+        if not writable:
+            self._read_only.add(handle)
+        return handle
 
     def close(self, handle: int) -> None:
         """See :class:`~matchengine.storage.files.FileSystem`."""
@@ -110,6 +114,8 @@ class SimulatedFileSystem:
 
     def pwrite(self, handle: int, data: bytes, offset: int) -> int:
         """See :class:`~matchengine.storage.files.FileSystem`."""
+        if handle in self._read_only:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF), str(self._handles[handle][0]))
         file = self._faulty("pwrite", handle)
         taken = data[: self.longest_write]
         if len(file.data) < offset:

@@ -53,8 +53,9 @@ class SnapshotWriter:
         """Write the rest and make the file durable."""
         if self._buffer:
             self._put_chunk(bytes(self._buffer))
+        end = _CHUNK.pack(0, 0)
         size = struct.pack("<Q", self.size)
-        self._put(_CHUNK.pack(0, 0) + size + struct.pack("<I", extend(self._chain, size)))
+        self._put(end + size + struct.pack("<I", extend(self._chain, end + size)))
         self._fs.fsync(self._handle)
 
     def _put_chunk(self, data: bytes) -> None:
@@ -104,7 +105,8 @@ class SnapshotReader:
             head = self._take(_CHUNK.size)
             size, checksum = _CHUNK.unpack(head)
             if size == 0:
-                break
+                self._check_trailer(total, extend(chain, head))
+                return
             if size > CHUNK_BYTES:
                 raise self._corruption(f"a chunk of {size} bytes")
             data = self._take(size)
@@ -113,7 +115,6 @@ class SnapshotReader:
             chain = extend(chain, head)
             total += size
             yield data
-        self._check_trailer(total, chain)
 
     def _check_trailer(self, total: int, chain: int) -> None:
         size, checksum = _TRAILER.unpack(self._take(_TRAILER.size))
