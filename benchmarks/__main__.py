@@ -1,0 +1,55 @@
+"""Measure what the README claims: ``python -m benchmarks [NAME ...]`` (default: all but ``soak``).
+
+Every part prints its own lines, with the machine and the date first.  ``soak`` takes ten minutes and more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import platform
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks import exchange_bench, failover, memory, replays, soak, unary
+
+PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "exchange": lambda _: exchange_bench.main(),
+    "replays": lambda options: replays.main(options.data),
+    "unary": lambda options: asyncio.run(unary.main(options.orders)),
+    "failover": lambda options: asyncio.run(failover.main(options.kills)),
+    "memory": lambda options: asyncio.run(memory.main(options.data, options.passes)),
+    "soak": lambda options: asyncio.run(soak.main(options.data, options.minutes)),
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="NAME", help=", ".join(PARTS))
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("MATCHENGINE_DATA", "../shared/data")))
+    parser.add_argument("--orders", type=int, default=5000, help="orders of the unary part")
+    parser.add_argument("--kills", type=int, default=20, help="kills of the failover part")
+    parser.add_argument("--passes", type=int, default=10, help="passes of the memory part")
+    parser.add_argument("--minutes", type=float, default=10.0, help="length of the soak part")
+    options = parser.parse_args()
+    for part in options.parts:
+        if part not in PARTS:
+            parser.error(f"NAME: {part!r} is none of {', '.join(PARTS)}")
+    print(f"# {datetime.now(UTC):%Y-%m-%d}, {_machine()}, Python {platform.python_version()}", flush=True)
+    for part in options.parts or [name for name in PARTS if name != "soak"]:
+        print(f"\n## {part}", flush=True)
+        PARTS[part](options)
+    return 0
+
+
+def _machine() -> str:
+    with open("/proc/cpuinfo", encoding="ascii") as file:
+        models = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+    return f"{len(os.sched_getaffinity(0))} cores {models[0] if models else platform.machine()}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+"""A recorded flow, again and again through one cluster: every pass on its own instrument and account."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+from matchengine.client.exchange import ExchangeClient
+from matchengine.exchange.layout import BATCH_HEADER, COMMAND, KIND_ORDERS, VERSION
+from matchengine.replay.flash import load_flash
+from matchengine.v1.exchange_pb2 import SubmitResponse
+from matchengine.v1.machine_pb2 import SESSION_STATUS_OK
+
+BATCH = 1000
+_INSTRUMENT_OFFSET = 4
+_ACCOUNT_OFFSET = 8
+
+
+def load_commands(path: Path) -> bytes:
+    """The packed commands of a flash recording."""
+    return load_flash(path).workload.commands
+
+
+def batches_of_pass(commands: bytes, number: int) -> Iterator[bytes]:
+    """All batches of pass ``number``, on the instrument and account of that number (below 65,536)."""
+    patched = bytearray(commands)
+    count = len(commands) // COMMAND.size
+    for offset in (_INSTRUMENT_OFFSET, _ACCOUNT_OFFSET):
+        for byte in range(4):
+            patched[offset + byte :: COMMAND.size] = bytes([number >> 8 * byte & 255]) * count
+    for start in range(0, count, BATCH):
+        body = bytes(patched[start * COMMAND.size : (start + BATCH) * COMMAND.size])
+        yield BATCH_HEADER.pack(VERSION, KIND_ORDERS, 0, len(body) // COMMAND.size) + body
+
+
+async def send_pass(client: ExchangeClient, commands: bytes, number: int) -> int:
+    """Send one pass and wait for its last answer; returns the number of messages."""
+    created = await client.add_instrument(f"PASS{number}", "1", "1")
+    if created.instrument != number:
+        raise SystemExit(f"pass {number}: instrument {created.instrument} {created.reason}")
+    last: asyncio.Future[SubmitResponse] | None = None
+    for batch in batches_of_pass(commands, number):
+        last = await client.submit(batch)
+    if last is not None and (await last).status != SESSION_STATUS_OK:
+        raise SystemExit(f"pass {number}: {last.result().status}")
+    return len(commands) // COMMAND.size

@@ -1,0 +1,34 @@
+"""Full load for minutes: no election may happen."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from benchmarks.cluster import running_cluster
+from benchmarks.flow import load_commands, send_pass
+from matchengine.client.exchange import ExchangeClient
+
+
+async def main(data: Path, minutes: float) -> None:
+    """Print messages, rate, and the terms before and after."""
+    path = data / "flash" / "normal.bin.xz"
+    if not path.exists():
+        print(f"skipped: {path} is missing")
+        return
+    commands = load_commands(path)
+    async with running_cluster() as cluster:
+        before = {s.id: s.term for s in await cluster.statuses() if s}
+        began, messages, number = time.perf_counter(), 0, 2
+        async with ExchangeClient(cluster.addresses) as client:
+            while time.perf_counter() - began < minutes * 60:
+                messages += await send_pass(client, commands, number)
+                number += 1
+                print(f"{time.perf_counter() - began:.0f} s: {messages:,} messages", flush=True)
+        seconds = time.perf_counter() - began
+        after = {s.id: s.term for s in await cluster.statuses() if s}
+        hashes = {s.state_hash for s in await cluster.state_hashes()}
+    print(
+        f"{seconds / 60:.1f} minutes, {messages:,} messages, {messages / seconds:,.0f}/s, "
+        f"elections {max(after.values()) - max(before.values())}, state hashes equal: {len(hashes) == 1}"
+    )
