@@ -1,1 +1,1 @@
-"""demo"""
+"""The demonstration: a cluster under load loses its leader, and nothing else."""
