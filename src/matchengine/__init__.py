@@ -1,5 +1,6 @@
 """matchengine: order books, or any state machine of yours, replicated through a Raft log."""
 
+from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,4 @@ def __getattr__(name: str) -> Any:
     """Import what needs gRPC only when it is asked for: the pure core must not pull it in."""
     if name not in _LAZY:
         raise AttributeError(f"module 'matchengine' has no attribute {name!r}")
-    from importlib import import_module
-
     return getattr(import_module(_LAZY[name]), name)

@@ -20,9 +20,10 @@ after COMMAND the index of the entry that executed it.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
-from struct import Struct, error as StructError
+from struct import Struct
 from typing import Final
 
 import msgspec
@@ -112,7 +113,7 @@ def decode_answer(answer: bytes) -> SessionAnswer:
     """Take an answer apart; raises ValueError for bytes that are none."""
     try:
         version, status, _, value = ANSWER.unpack_from(answer)
-    except StructError:
+    except struct.error:
         raise ValueError(f"session answer: {len(answer)} bytes are fewer than {ANSWER.size}") from None
     if version != VERSION:
         raise ValueError(f"session answer: version {version} is not {VERSION}")
@@ -199,8 +200,7 @@ class SessionMachine:
 
     def _apply(self, entry: Entry) -> bytes:
         data = entry.data
-        if entry.appended_at > self._now:
-            self._now = entry.appended_at
+        self._now = max(self._now, entry.appended_at)
         if len(data) < ENVELOPE.size:
             return _answer(SessionStatus.MALFORMED)
         version, kind, reserved, session_id, sequence, acknowledged = ENVELOPE.unpack_from(data)

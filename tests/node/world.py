@@ -114,7 +114,7 @@ class Worker:
                 return
             try:
                 result = work()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001
                 done(None, error)
             else:
                 done(result, None)
@@ -314,7 +314,7 @@ class World:
         self._cut.clear()
 
     def leader(self) -> Node:
-        self.run_until(lambda: self._leaders())
+        self.run_until(self._leaders)
         return max(self._leaders(), key=lambda n: n.replica.soft_state.term)
 
     def _leaders(self) -> list[Node]:

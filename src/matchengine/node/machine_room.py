@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from itertools import repeat
 
 from matchengine.errors import RefusedError
 from matchengine.node.contracts import Worker
@@ -74,7 +73,7 @@ class MachineRoom:
             results = self._machine.apply(commands) if commands else ()
             if len(results) != len(commands):
                 raise TypeError(f"apply: {len(results)} answers for {len(commands)} entries")
-        except Exception as error:  # whatever it is: a replica that goes on after it would differ
+        except Exception as error:  # noqa: BLE001 - whatever it is: a replica that goes on after it would differ
             self._on_error(error)
             return
         self._note(entries)

@@ -15,7 +15,14 @@ from typing import TypeAlias
 
 import msgspec
 
-from matchengine.errors import BusyError, MatchEngineError, NotLeaderError, RefusedError, StoppedError, UnknownOutcomeError
+from matchengine.errors import (
+    BusyError,
+    MatchEngineError,
+    NotLeaderError,
+    RefusedError,
+    StoppedError,
+    UnknownOutcomeError,
+)
 from matchengine.node.contracts import Clock, Disk, InboundCall, Network, Worker
 from matchengine.node.machine_room import MachineRoom
 from matchengine.node.policy import SnapshotPolicy
@@ -149,7 +156,9 @@ class Replica:
         self._calls[token] = call
         self.step(Received(token, call.sender, call.sender_address, request))
 
-    def step(self, event: Received | Answered | Unanswered | Written | Applied | SnapshotReceived | SnapshotTaken) -> None:
+    def step(
+        self, event: Received | Answered | Unanswered | Written | Applied | SnapshotReceived | SnapshotTaken
+    ) -> None:
         """Tell the core what happened."""
         if self._stopped is None:
             self._raft.step(event)

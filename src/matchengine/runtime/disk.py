@@ -58,7 +58,7 @@ class DiskThread:
     def _perform(self, writes: list[Write]) -> Exception | None:
         try:
             self._storage.perform(writes)
-        except Exception as error:  # any failure is final; the node's logic decides what it means
+        except Exception as error:  # noqa: BLE001 - any failure is final; the node's logic decides what it means
             return error
         return None
 

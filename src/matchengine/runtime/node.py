@@ -254,9 +254,9 @@ class Node:
         if self.is_leader:
             index = await self.confirm_read_index()
         elif self.leader_address:
-            index = await self._reader.read_index(self.leader_id, self.leader_address)
+            index = await self._reader.read_index(self.leader_address)
         else:
-            raise NotLeaderError()
+            raise NotLeaderError
         return await self.wait_applied(index)
 
     async def wait_applied(self, index: int) -> int:
@@ -312,7 +312,6 @@ class Node:
             self._replica.terms_seen,
             raft,
         )
-
 
     def _future(self) -> tuple[asyncio.Future[Outcome], Done]:
         future: asyncio.Future[Outcome] = self._loop.create_future()

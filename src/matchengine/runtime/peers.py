@@ -17,13 +17,13 @@ class LeaderReader:
         self._address = ""
         self._channel: grpc.aio.Channel | None = None
 
-    async def read_index(self, leader_id: str, address: str) -> int:
+    async def read_index(self, address: str) -> int:
         """The leader's read index; NotLeaderError when it does not answer or leads no more."""
         stub = PeerStub(await self._channel_to(address))
         try:
             response = await stub.ReadIndex(ReadIndexRequest(), timeout=self._timeout_s)
         except grpc.aio.AioRpcError as error:
-            raise NotLeaderError() from error
+            raise NotLeaderError from error
         return int(response.index)
 
     async def close(self) -> None:

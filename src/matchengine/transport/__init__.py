@@ -1,1 +1,1 @@
-"""transport"""
+"""Raft messages over gRPC, as HashiCorp nodes with raft-grpc-transport speak them."""
