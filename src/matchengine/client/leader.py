@@ -127,6 +127,8 @@ _RETRY: Final = frozenset(
         grpc.StatusCode.DEADLINE_EXCEEDED,
         grpc.StatusCode.RESOURCE_EXHAUSTED,
         grpc.StatusCode.CANCELLED,
+        # gRPC's own word for a write that met the end of its stream.
+        grpc.StatusCode.INTERNAL,
     }
 )
 

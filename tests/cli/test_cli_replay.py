@@ -1,0 +1,121 @@
+"""What ``matchengine replay`` accepts, and the object that it prints."""
+
+import json
+
+import pytest
+
+from matchengine.cli.main import main
+from matchengine.exchange.layout import MAX_COMMANDS
+from matchengine.replay.flash import HEADER, MAGIC, RECORD, VERSION
+
+KEYS = [
+    "format",
+    "nodes",
+    "batch",
+    "messages",
+    "trades",
+    "reports_sha256",
+    "trade_differences",
+    "book_differences",
+    "state_hashes",
+    "seconds",
+    "messages_per_second",
+    "failover_ms",
+    "in_flight_at_kill",
+    "fsync",
+    "fsync_us",
+]
+
+
+@pytest.fixture
+def path(tmp_path):
+    records = [RECORD.pack(0, 0, 0, 0, 1, seq, seq, 5, 0) for seq in range(3)]
+    file = tmp_path / "some.bin"
+    file.write_bytes(HEADER.pack(MAGIC, VERSION, len(records)) + b"".join(records))
+    return str(file)
+
+
+def test_the_last_line_is_one_object(path, capsys):
+    assert main(["replay", path, "--format", "flash", "--nodes", "0", "--json", "--batch", "2"]) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert list(result) == KEYS
+    assert (result["format"], result["nodes"], result["batch"], result["messages"]) == ("flash", 0, 2, 3)
+    assert (result["failover_ms"], result["in_flight_at_kill"]) == ([], [])
+    assert (result["fsync"], result["fsync_us"]) == (False, None)
+    assert len(result["state_hashes"]) == 1
+    assert all(len(digest) == 64 and digest == digest.lower() for digest in result["state_hashes"])
+    assert result["seconds"] > 0
+    assert result["messages_per_second"] > 0
+
+
+def test_without_json_people_read_it(path, capsys):
+    assert main(["replay", path, "--format", "flash", "--nodes", "0"]) == 0
+    assert "3 messages, 0 trades" in capsys.readouterr().out
+
+
+def test_the_batch_size_does_not_change_the_outcome(path, capsys):
+    results = []
+    for batch in ("1", "2", str(MAX_COMMANDS)):
+        assert main(["replay", path, "--format", "flash", "--nodes", "0", "--json", "--batch", batch]) == 0
+        results.append(json.loads(capsys.readouterr().out.splitlines()[-1]))
+    assert len({(r["reports_sha256"], *r["state_hashes"]) for r in results}) == 1
+
+
+def test_another_digest_is_a_difference(path, capsys):
+    assert main(["replay", path, "--format", "flash", "--nodes", "0", "--expect-sha256", "0" * 64]) == 1
+    assert "not 000" in capsys.readouterr().err
+
+
+def test_the_digest_may_be_in_capitals(path, capsys):
+    main(["replay", path, "--format", "flash", "--nodes", "0", "--json"])
+    digest = json.loads(capsys.readouterr().out.splitlines()[-1])["reports_sha256"]
+    assert main(["replay", path, "--format", "flash", "--nodes", "0", "--expect-sha256", digest.upper()]) == 0
+
+
+def test_the_report_stream_can_be_written(path, capsys, tmp_path):
+    target = tmp_path / "reports.txt"
+    assert main(["replay", path, "--format", "flash", "--nodes", "0", "--reports", str(target)]) == 0
+    assert target.read_text() == "0,0,0,0,5,1\n0,1,0,1,5,1\n0,2,0,2,5,1"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--nodes", "2"], "--nodes 2 is none of 0, 1, 3"),
+        (["--nodes", "-1"], "--nodes -1"),
+        (["--nodes", "0", "--batch", "0"], "--batch 0 is not from 1 to"),
+        (["--nodes", "0", "--batch", str(MAX_COMMANDS + 1)], f"is not from 1 to {MAX_COMMANDS}"),
+        (["--nodes", "0", "--kill-leader-at", "0.5"], "--kill-leader-at needs --nodes 3"),
+        (["--nodes", "1", "--kill-leader-at", "0.5"], "--kill-leader-at needs --nodes 3"),
+        (["--nodes", "3", "--kill-leader-at", "1.5"], "--kill-leader-at 1.5 is not between 0 and 1"),
+        (["--nodes", "3", "--kill-leader-at", "0"], "--kill-leader-at 0 is not between 0 and 1"),
+        (["--nodes", "3", "--kill-leader-at", "nan"], "--kill-leader-at nan is not between 0 and 1"),
+        (["--nodes", "3", "--kill-leader-at", "0.5,x"], "is not a list of numbers"),
+        (["--nodes", "3", "--kill-leader-at", "0.5,0.5"], "names a fraction twice"),
+        (["--nodes", "3", "--kill-leader-at", "0.5"], "kill: fewer than 16 messages follow"),
+        (["--nodes", "0", "--expect-sha256", "12"], "--expect-sha256 '12' is not 64 hexadecimal digits"),
+        (["--nodes", "0", "--window", "1"], "--window 1 is not from 16"),
+        (["--nodes", "0", "--reports", "/"], "--reports /: cannot be written"),
+    ],
+)
+def test_options_that_make_no_sense_are_named(path, capsys, arguments, words):
+    assert main(["replay", path, "--format", "flash", *arguments]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_lobster_has_no_expected_digest(tmp_path, capsys):
+    arguments = ["replay", str(tmp_path), "--format", "lobster", "--nodes", "0", "--expect-sha256", "0" * 64]
+    assert main(arguments) == 2
+    assert "--expect-sha256 is for the flash format" in capsys.readouterr().err
+
+
+def test_what_the_parser_refuses_is_a_usage_error(path, capsys):
+    for arguments in (["replay", path], ["replay", path, "--format", "csv", "--nodes", "0"], ["play"], ["--what"]):
+        assert main(arguments) == 2
+
+
+def test_help_shows_an_example_for_every_command(capsys):
+    names = ("node", "submit", "cancel", "book", "demo", "replay", "status")
+    for words in (*([name] for name in names), ["instrument", "add"], ["instrument", "list"], ["member", "add"]):
+        assert main([*words, "--help"]) == 0
+        assert f"matchengine {' '.join(words)}" in " ".join(capsys.readouterr().out.split())

@@ -1,0 +1,266 @@
+"""The client: the leader found and followed, every command exactly once, whatever breaks."""
+
+import asyncio
+
+import pytest
+
+from matchengine.client import Client, NoLeaderError, SessionExpiredError, SessionRefusedError, pipeline
+from matchengine.client import leader as leader_module
+from matchengine.client.leader import parse_addresses
+from matchengine.errors import RefusedError, StoppedError, UnknownOutcomeError
+from matchengine.sessions import SessionLimits, close_envelope
+
+
+def run(scenario):
+    async def bounded():
+        async with asyncio.timeout(30):
+            await scenario()
+
+    asyncio.run(bounded())
+
+
+def addresses(cluster):
+    return [node.address for node in cluster.nodes]
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """A silent node is given up after tenths of a second."""
+    for module in (leader_module, pipeline):
+        monkeypatch.setattr(module, "ATTEMPT_S", 0.1)
+
+
+def numbered(count):
+    return [b"%d" % number for number in range(count)]
+
+
+async def send_all(client, commands):
+    futures = [await client.submit(command) for command in commands]
+    return await asyncio.gather(*futures)
+
+
+def test_commands_are_answered_in_order(fake_cluster):
+    async def scenario():
+        async with fake_cluster(3) as cluster, Client(addresses(cluster), window=4) as client:
+            assert await send_all(client, numbered(50)) == [b"did %d" % n for n in range(50)]
+            assert cluster.recorder.commands == numbered(50)
+            assert await client.apply(b"x") == b"did x"
+
+    run(scenario)
+
+
+def test_one_follower_is_enough_to_find_the_leader(fake_cluster):
+    async def scenario():
+        async with fake_cluster(3) as cluster, Client(cluster.nodes[2].address) as client:
+            assert await client.apply(b"x") == b"did x"
+            assert client.session.leader == cluster.nodes[0].address
+
+    run(scenario)
+
+
+def test_dead_addresses_do_no_harm(fake_cluster):
+    async def scenario():
+        async with fake_cluster(1) as cluster, Client(["127.0.0.1:1", cluster.nodes[0].address]) as client:
+            assert await client.apply(b"x") == b"did x"
+
+    run(scenario)
+
+
+def test_no_leader_within_the_time_allowed_is_an_error():
+    async def scenario():
+        with pytest.raises(NoLeaderError, match=r"127\.0\.0\.1:1"):
+            async with Client("127.0.0.1:1", timeout_s=0.2):
+                pass
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("fault", ["drop", "refuse"])
+def test_a_moving_leader_executes_everything_once(fake_cluster, fault):
+    """Each node breaks off at its first command of every ten, after or before the log took it."""
+
+    async def scenario():
+        async with fake_cluster(3) as cluster:
+            broken = set()
+
+            def break_off(node, sequence):
+                if sequence % 10 == 5 and sequence not in broken:
+                    broken.add(sequence)
+                    here = cluster.nodes.index(node)
+                    cluster.leader = cluster.nodes[(here + 1) % 3]
+                    return fault
+                return ""
+
+            cluster.fault = break_off
+            async with Client(addresses(cluster), window=8) as client:
+                assert await send_all(client, numbered(60)) == [b"did %d" % n for n in range(60)]
+                assert client.session.streams == 7
+            assert cluster.recorder.commands == numbered(60)
+            assert len(broken) == 6
+
+    run(scenario)
+
+
+def test_a_killed_leader_is_replaced(fake_cluster):
+    async def scenario():
+        async with fake_cluster(2) as cluster, Client(addresses(cluster)) as client:
+            await client.apply(b"before")
+            await cluster.nodes[0].stop()
+            cluster.leader = cluster.nodes[1]
+            assert await client.apply(b"after") == b"did after"
+            assert cluster.recorder.commands == [b"before", b"after"]
+
+    run(scenario)
+
+
+def test_a_hung_leader_is_left_for_one_that_leads(fake_cluster, impatient):
+    async def scenario():
+        async with fake_cluster(2) as cluster, Client(addresses(cluster)) as client:
+            await client.apply(b"before")
+            cluster.nodes[0].hung = True
+            waiting = await client.submit(b"x")
+            cluster.leader = cluster.nodes[1]
+            assert await waiting == b"did x"
+            assert cluster.recorder.commands == [b"before", b"x"]
+
+    run(scenario)
+
+
+def test_acknowledgements_free_the_cluster_of_answers(fake_cluster):
+    async def scenario():
+        limits = SessionLimits(answers_per_session=6)
+        async with fake_cluster(1, limits=limits) as cluster, Client(addresses(cluster), window=3) as client:
+            assert len(await send_all(client, numbered(100))) == 100
+            assert client.session.streams == 1
+
+    run(scenario)
+
+
+def test_a_full_session_is_resumed_with_newer_acknowledgements(fake_cluster):
+    async def scenario():
+        limits = SessionLimits(answers_per_session=2)
+        async with fake_cluster(1, limits=limits) as cluster, Client(addresses(cluster), window=16) as client:
+            assert await send_all(client, numbered(40)) == [b"did %d" % n for n in range(40)]
+            assert cluster.recorder.commands == numbered(40)
+
+    run(scenario)
+
+
+def test_an_expired_session_is_a_clear_error_and_executes_nothing(fake_cluster):
+    async def scenario():
+        async with fake_cluster(1) as cluster, Client(addresses(cluster)) as client:
+            await client.apply(b"before")
+            cluster.apply(close_envelope(client.session.session_id))
+            for _ in range(2):
+                with pytest.raises(SessionExpiredError, match="unknown"):
+                    await client.apply(b"after")
+            assert cluster.recorder.commands == [b"before"]
+
+    run(scenario)
+
+
+def test_a_refused_command_ends_the_session_with_the_nodes_words(fake_cluster):
+    async def scenario():
+        async with fake_cluster(1) as cluster:
+            cluster.fault = lambda node, sequence: "invalid" if sequence == 2 else ""
+            async with Client(addresses(cluster)) as client:
+                assert await client.apply(b"1") == b"did 1"
+                with pytest.raises(SessionRefusedError, match="not to my taste"):
+                    await client.apply(b"2")
+
+    run(scenario)
+
+
+def test_too_many_sessions_is_a_clear_error(fake_cluster):
+    async def scenario():
+        async with fake_cluster(1, limits=SessionLimits(sessions=1)) as cluster, Client(addresses(cluster)):
+            with pytest.raises(SessionRefusedError, match="TOO_MANY_SESSIONS"):
+                async with Client(addresses(cluster)):
+                    pass
+
+    run(scenario)
+
+
+def test_no_answer_in_time_leaves_the_outcome_open_and_the_session_usable(fake_cluster):
+    async def scenario():
+        async with fake_cluster(1) as cluster, Client(addresses(cluster), timeout_s=0.1) as client:
+            cluster.leader = None
+            with pytest.raises(UnknownOutcomeError, match="may still take effect"):
+                await client.apply(b"1")
+            cluster.leader = cluster.nodes[0]
+            later = await client.submit(b"2")
+            assert await later == b"did 2"
+            assert cluster.recorder.commands == [b"1", b"2"]
+
+    run(scenario)
+
+
+def test_the_window_bounds_what_is_under_way(fake_cluster):
+    async def scenario():
+        async with fake_cluster(1) as cluster, Client(addresses(cluster), window=3) as client:
+            cluster.leader = None
+            for command in numbered(3):
+                await client.submit(command)
+            fourth = asyncio.ensure_future(client.submit(b"3"))
+            done, _ = await asyncio.wait((fourth,), timeout=0.05)
+            assert not done
+            cluster.leader = cluster.nodes[0]
+            assert await (await fourth) == b"did 3"
+
+    run(scenario)
+
+
+def test_closing_fails_what_is_under_way_and_ends_the_session(fake_cluster):
+    async def scenario():
+        async with fake_cluster(1) as cluster:
+            client = Client(addresses(cluster))
+            await client.open()
+            assert len(cluster.machine) == 1
+            cluster.leader = None
+            waiting = await client.submit(b"x")
+            cluster.leader = cluster.nodes[0]
+            await client.close()
+            with pytest.raises(StoppedError):
+                await waiting
+            assert len(cluster.machine) == 0
+            with pytest.raises(StoppedError):
+                await client.submit(b"y")
+
+    run(scenario)
+
+
+def test_an_idle_session_is_kept_alive(fake_cluster, monkeypatch):
+    monkeypatch.setattr(pipeline, "KEEP_ALIVE_S", 0.02)
+
+    async def scenario():
+        async with fake_cluster(1) as cluster, Client(addresses(cluster)):
+            while cluster.keep_alives < 2:
+                await asyncio.sleep(0.005)
+
+    run(scenario)
+
+
+def test_queries_go_to_any_node_that_answers(fake_cluster, monkeypatch):
+    from matchengine.client import session
+
+    monkeypatch.setattr(session, "ATTEMPT_S", 0.1)
+
+    async def scenario():
+        async with fake_cluster(2) as cluster, Client(addresses(cluster)) as client:
+            await client.apply(b"x")
+            assert await client.query(b"count") == b"1"
+            cluster.nodes[0].hung = True
+            assert await client.query(b"count") == b"1"
+            cluster.nodes[0].hung = False
+            with pytest.raises(RefusedError, match="'bad' is none"):
+                await client.query(b"bad")
+
+    run(scenario)
+
+
+def test_addresses_and_window_are_checked():
+    assert parse_addresses(" a:1, b:2,a:1 ") == ("a:1", "b:2")
+    with pytest.raises(ValueError, match="at least one"):
+        parse_addresses(" , ")
+    with pytest.raises(ValueError, match="window: 0"):
+        Client("a:1", window=0)

@@ -1,0 +1,67 @@
+"""Where a replay cuts its messages into batches."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from matchengine.exchange.layout import BATCH_HEADER, COMMAND
+from matchengine.replay.errors import InputError
+from matchengine.replay.plan import IN_FLIGHT_AT_KILL, make_plan
+from matchengine.replay.workload import BookRow, Workload
+
+
+def workload(messages, books=()):
+    rows = tuple(BookRow(position, position, (), ()) for position in books)
+    return Workload("X", 0, bytes(messages * COMMAND.size), rows)
+
+
+@given(
+    messages=st.integers(0, 300),
+    batch=st.integers(1, 50),
+    books=st.lists(st.integers(0, 300), max_size=10).map(sorted),
+    fractions=st.lists(st.sampled_from([0.1, 0.3, 0.5, 0.7, 0.9]), max_size=2, unique=True),
+)
+def test_every_message_is_sent_once_and_in_order(messages, batch, books, fractions):
+    load = workload(messages, [min(book, messages) for book in books])
+    try:
+        plan = make_plan(load, batch, fractions, 32)
+    except InputError:
+        assert fractions
+        return
+    pieces = plan.pieces()
+    assert [piece.start for piece in pieces] == [0, *(piece.end for piece in pieces)][: len(pieces)]
+    assert (pieces[-1].end if pieces else 0) == messages
+    assert all(0 < piece.end - piece.start <= batch for piece in pieces)
+    assert sum(stretch.book is not None for stretch in plan.stretches) == len(books)
+    assert sum(stretch.kill for stretch in plan.stretches) == len(fractions)
+
+
+@given(messages=st.integers(16, 400), fraction=st.floats(0.05, 0.95), batch=st.integers(1, 1000))
+def test_a_stretch_with_a_kill_has_enough_batches_and_starts_at_the_fraction(messages, fraction, batch):
+    try:
+        plan = make_plan(workload(messages), batch, [fraction], 32)
+    except InputError as error:
+        assert messages * (1 - fraction) < 2 * IN_FLIGHT_AT_KILL + 1
+        assert "fewer than 16 messages follow" in str(error)
+        return
+    (stretch,) = [s for s in plan.stretches if s.kill]
+    assert len(stretch.pieces) >= 2 * IN_FLIGHT_AT_KILL
+    assert messages * fraction <= stretch.start < messages * fraction + 1
+
+
+def test_between_books_the_kill_moves_to_the_next_long_stretch():
+    plan = make_plan(workload(100, [10, 20, 25, 60, 70]), 1000, [0.15], 32)
+    (stretch,) = [s for s in plan.stretches if s.kill]
+    assert (stretch.start, len(stretch.pieces)) == (25, 35)
+
+
+def test_no_long_stretch_is_an_error():
+    with pytest.raises(InputError, match="no 16 messages in a row"):
+        make_plan(workload(100, range(0, 101, 10)), 1000, [0.5], 32)
+
+
+def test_a_batch_is_a_header_and_its_records():
+    load = Workload("X", 0, b"".join(bytes([n]) * COMMAND.size for n in range(5)))
+    batch = load.batch(1, 3)
+    assert BATCH_HEADER.unpack_from(batch)[3] == 2
+    assert batch[BATCH_HEADER.size :] == bytes([1]) * COMMAND.size + bytes([2]) * COMMAND.size
