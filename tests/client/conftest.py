@@ -27,6 +27,8 @@ from matchengine.v1.machine_pb2_grpc import (
     add_SessionsServicer_to_server,
 )
 
+DEFAULT_LIMITS = SessionLimits()
+
 
 class Recorder:
     """Answers each command with its own bytes and remembers all."""
@@ -51,14 +53,14 @@ class Recorder:
 class FakeCluster:
     """``fault(node, sequence)`` may return "drop" (execute, then break off) or "refuse" (break off at once)."""
 
-    def __init__(self, limits=SessionLimits()):
+    def __init__(self, limits=DEFAULT_LIMITS):
         self.recorder = Recorder()
         self.machine = SessionMachine(self.recorder, limits)
         self.index = 0
         self.nodes = []
         self.leader = None
         self.fault = lambda node, sequence: ""
-        self.keep_alives = 0
+        self.keep_alives = asyncio.Queue()
 
     async def add_node(self):
         node = FakeNode(self)
@@ -80,7 +82,8 @@ class FakeCluster:
 class FakeNode(SessionsServicer, MachineServicer, ClusterServicer):
     def __init__(self, cluster):
         self.cluster = cluster
-        self.hung = False
+        self.awake = asyncio.Event()
+        self.awake.set()
         self.streams = 0
 
     async def start(self):
@@ -95,8 +98,7 @@ class FakeNode(SessionsServicer, MachineServicer, ClusterServicer):
         await self.server.stop(None)
 
     async def _must_lead(self, context):
-        while self.hung:
-            await asyncio.sleep(0.01)
+        await self.awake.wait()
         leader = self.cluster.leader
         if leader is not self:
             if leader is not None:
@@ -104,8 +106,7 @@ class FakeNode(SessionsServicer, MachineServicer, ClusterServicer):
             await context.abort(grpc.StatusCode.UNAVAILABLE, "not the leader")
 
     async def Status(self, request, context):
-        while self.hung:
-            await asyncio.sleep(0.01)
+        await self.awake.wait()
         leader = self.cluster.leader
         role = "leader" if leader is self else "follower"
         return cluster_pb2.StatusResponse(role=role, leader_address=leader.address if leader else "")
@@ -117,7 +118,7 @@ class FakeNode(SessionsServicer, MachineServicer, ClusterServicer):
 
     async def KeepAlive(self, request, context):
         await self._must_lead(context)
-        self.cluster.keep_alives += 1
+        self.cluster.keep_alives.put_nowait(request.session_id)
         answer = self.cluster.apply(keep_alive_envelope(request.session_id))
         return machine_pb2.KeepAliveResponse(status=int(answer.status))
 
@@ -140,15 +141,13 @@ class FakeNode(SessionsServicer, MachineServicer, ClusterServicer):
             )
             if fault == "drop":
                 await context.abort(grpc.StatusCode.UNKNOWN, "leadership was lost")
-            if self.hung:
-                await asyncio.Event().wait()
+            await self.awake.wait()
             yield machine_pb2.ApplyResponse(
                 sequence=request.sequence, status=int(answer.status), index=answer.value, answer=answer.payload
             )
 
     async def Query(self, request, context):
-        if self.hung:
-            await asyncio.Event().wait()
+        await self.awake.wait()
         if request.query == b"bad":
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "query: 'bad' is none")
         return machine_pb2.QueryResponse(answer=self.cluster.recorder.query(request.query))

@@ -117,7 +117,7 @@ def test_a_hung_leader_is_left_for_one_that_leads(fake_cluster, impatient):
     async def scenario():
         async with fake_cluster(2) as cluster, Client(addresses(cluster)) as client:
             await client.apply(b"before")
-            cluster.nodes[0].hung = True
+            cluster.nodes[0].awake.clear()
             waiting = await client.submit(b"x")
             cluster.leader = cluster.nodes[1]
             assert await waiting == b"did x"
@@ -233,9 +233,9 @@ def test_an_idle_session_is_kept_alive(fake_cluster, monkeypatch):
     monkeypatch.setattr(pipeline, "KEEP_ALIVE_S", 0.02)
 
     async def scenario():
-        async with fake_cluster(1) as cluster, Client(addresses(cluster)):
-            while cluster.keep_alives < 2:
-                await asyncio.sleep(0.005)
+        async with fake_cluster(1) as cluster, Client(addresses(cluster)) as client:
+            for _ in range(2):
+                assert await cluster.keep_alives.get() == client.session.session_id
 
     run(scenario)
 
@@ -249,9 +249,9 @@ def test_queries_go_to_any_node_that_answers(fake_cluster, monkeypatch):
         async with fake_cluster(2) as cluster, Client(addresses(cluster)) as client:
             await client.apply(b"x")
             assert await client.query(b"count") == b"1"
-            cluster.nodes[0].hung = True
+            cluster.nodes[0].awake.clear()
             assert await client.query(b"count") == b"1"
-            cluster.nodes[0].hung = False
+            cluster.nodes[0].awake.set()
             with pytest.raises(RefusedError, match="'bad' is none"):
                 await client.query(b"bad")
 
