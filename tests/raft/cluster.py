@@ -98,6 +98,7 @@ class Invariants:
     def __init__(self) -> None:
         self.leaders: dict[int, str] = {}
         self.committed: dict[int, Entry] = {}
+        self.committed_in: dict[int, int] = {}
         self.applied: dict[int, Entry] = {}
 
     def check(self, cluster: Cluster, server: SimServer) -> None:
@@ -113,10 +114,10 @@ class Invariants:
             raise InvariantError(f"election safety: {leader} and {self.leaders[term]} lead term {term}")
 
     def _complete(self, server: SimServer) -> None:
-        log = server.raft._core.log
+        log, term = server.raft._core.log, server.raft._core.term
         for index in range(max(log.first_index, len(self.committed) - 20), len(self.committed) + 1):
             entry = self.committed.get(index)
-            if entry is not None and entry.term < server.raft.status().term and log.term(index) != entry.term:
+            if entry is not None and self.committed_in[index] < term and log.term(index) != entry.term:
                 raise InvariantError(f"leader completeness: {server.id} leads without entry {index}")
 
     def _matching(self, cluster: Cluster, server: SimServer) -> None:
@@ -126,7 +127,9 @@ class Invariants:
                 continue
             theirs = other.raft._core.log
             agreed = 0
-            for index in range(min(log.last_index, theirs.last_index), max(log.first_index, theirs.first_index) - 1, -1):
+            for index in range(
+                min(log.last_index, theirs.last_index), max(log.first_index, theirs.first_index) - 1, -1
+            ):
                 mine, yours = log.slice(index, index)[0], theirs.slice(index, index)[0]
                 if mine.term == yours.term:
                     agreed += 1
@@ -144,6 +147,7 @@ class Invariants:
             if index < log.first_index:
                 continue
             entry = log.slice(index, index)[0]
+            self.committed_in.setdefault(index, server.raft._core.term)
             if self.committed.setdefault(index, entry) != entry:
                 raise InvariantError(f"state machine safety: {server.id} commits another entry {index}")
         server.checked = log.commit
@@ -377,9 +381,7 @@ class Cluster:
         for _ in range(copies):
             self._deliver(sender, to, request, lambda response: sender.later(self._hop(), lambda: finish(response)))
 
-    def _deliver(
-        self, sender: SimServer, to: str, request: Request, answer: Callable[[Response | None], None]
-    ) -> None:
+    def _deliver(self, sender: SimServer, to: str, request: Request, answer: Callable[[Response | None], None]) -> None:
         sender_id, epoch = sender.id, sender.epoch
 
         def arrive() -> None:

@@ -35,8 +35,8 @@ class Candidacy:
 
     @property
     def is_electable(self) -> bool:
-        """Whether this server votes and its disk works."""
-        return self._core.id in self._core.membership.voters and not self._core.write_hangs
+        """Whether this server may lead and its disk works."""
+        return self._core.membership.may_stand(self._core.id) and not self._core.write_hangs
 
     # --- pre-vote --------------------------------------------------------------------------
 

@@ -71,6 +71,15 @@ class Membership:
         """Whether this id is a member, or nobody is (a server that was never told its cluster)."""
         return not self.latest.servers or self.latest.get(server_id) is not None
 
+    def may_stand(self, server_id: ServerId) -> bool:
+        """Whether this id may lead: it votes, or did before a change that may never be committed.
+
+        Without the second half, servers that hold the change and servers that do not could all be
+        barred from standing (thesis section 4.2.2).  The configuration before the last two is
+        settled: a leader appends no change before the one before it is committed.
+        """
+        return any(self._history[at][1].is_voter(server_id) for at in range(-min(2, len(self._history)), 0))
+
 
 def configurations_in(entries: tuple[Entry, ...]) -> list[tuple[Index, Configuration]]:
     """The configurations among ``entries``; ValueError when one is malformed."""
