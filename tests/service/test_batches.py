@@ -21,6 +21,9 @@ from matchengine.service.errors import InvalidArgumentError
 from matchengine.service.instruments import pack_instrument, parse_step
 
 
+TOO_LARGE = BATCH_HEADER.size + (MAX_COMMANDS + 1) * COMMAND.size
+
+
 def batch(count=1, *, version=VERSION, kind=KIND_ORDERS, reserved=0, body=None):
     return BATCH_HEADER.pack(version, kind, reserved, count) + (bytes(count * COMMAND.size) if body is None else body)
 
@@ -45,7 +48,7 @@ def test_good_batches_pass(good):
         (bytes(70_000), f"packed: 70000 bytes are above the limit of {MAX_BATCH_BYTES}; split the batch"),
         (
             batch(MAX_COMMANDS + 1),
-            f"packed: {BATCH_HEADER.size + (MAX_COMMANDS + 1) * COMMAND.size} bytes are above the limit of {MAX_BATCH_BYTES}; split the batch",
+            f"packed: {TOO_LARGE} bytes are above the limit of {MAX_BATCH_BYTES}; split the batch",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "batch",
