@@ -93,6 +93,23 @@ def test_a_last_frame_with_any_sectors_missing_is_cut_off(reopen, tmp_path, make
         assert reopen().last_index == 6, missing
 
 
+@pytest.mark.parametrize("start", [488, 496, 504])
+def test_a_header_that_lies_in_two_sectors_may_miss_either(reopen, tmp_path, make_entries, start):
+    log = reopen()
+    log.append(make_entries(1, 1, size=start - 104))
+    log.sync()
+    assert log._segments[-1].end == start
+    log.append(make_entries(2, 2, size=900))
+    log.sync()
+    path = only_file(tmp_path)
+    whole = path.read_bytes()
+    change(path, start, bytes(512 - start))
+    assert reopen().last_index == 1
+    path.write_bytes(whole)
+    change(path, 512, bytes(512))
+    assert reopen().last_index == 1
+
+
 def test_after_a_cut_the_log_goes_on(reopen, tmp_path, make_entries):
     end = fill(reopen(), make_entries)[-1]
     change(only_file(tmp_path), end - 8, bytes(8))
@@ -157,8 +174,18 @@ def test_a_torn_frame_in_a_segment_that_is_not_the_last_stops_the_node(reopen, t
     fill(reopen(), make_entries, frames=8, per_frame=5, size=400)
     first = min(tmp_path.glob("*.log"))
     data = first.read_bytes().rstrip(b"\0")
-    first.write_bytes(data[:-3].ljust(SEGMENT_BYTES, b"\0"))
+    torn = data[:-3].ljust(SEGMENT_BYTES, b"\0")
+    first.write_bytes(torn)
     with pytest.raises(CorruptionError, match=first.name):
+        reopen()
+    assert first.read_bytes() == torn
+
+
+def test_an_intact_frame_in_the_wrong_place_stops_the_node(reopen, tmp_path, make_entries):
+    offsets = fill(reopen(), make_entries)
+    path = only_file(tmp_path)
+    change(path, offsets[-1], path.read_bytes()[offsets[1] : offsets[2]])
+    with pytest.raises(CorruptionError, match=f"offset {offsets[-1]}: entry 4 follows entry 9"):
         reopen()
 
 

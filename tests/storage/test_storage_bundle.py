@@ -185,6 +185,41 @@ def test_bootstrapping_twice_is_refused_and_harms_nothing(reopen, make_entries):
     assert reopen().restore().entries == tuple(make_entries(1, 2))
 
 
+def test_a_node_with_a_vote_cannot_be_bootstrapped(reopen, make_entries):
+    storage = reopen()
+    storage.perform([Write(1, hard_state=HardState(1, "b"))])
+    with pytest.raises(DataDirError, match="already holds a node's state"):
+        storage.bootstrap(Restored(HardState(1), None, tuple(make_entries(1, 1))))
+
+
+def test_an_interrupted_bootstrap_can_be_repeated(make_entries):
+    first = Restored(HardState(1), None, tuple(make_entries(1, 1)))
+    for call in count():
+        fs = SimulatedFileSystem()
+        storage = open_storage(PATH, "node-a", fs=fs)
+        calls = count()
+
+        def fault(_operation, _path, calls=calls, call=call):
+            if next(calls) == call:
+                raise PowerLoss
+
+        fs.fault = fault
+        try:
+            storage.bootstrap(first)
+            finished = True
+        except PowerLoss:
+            finished = False
+        fs.fault = lambda *_: None
+        fs.lose_power(random.Random(call))
+        storage = open_storage(PATH, "node-a", fs=fs)
+        if not storage.restore().entries:
+            assert not finished
+            storage.bootstrap(first)
+        assert storage.restore() == first
+        if finished:
+            return
+
+
 @pytest.mark.parametrize("operation", ["pwrite", "fdatasync", "fsync", "rename", "fsync_dir", "create"])
 def test_after_any_failure_everything_is_refused(reopen, simulated, make_entries, meta, operation):
     storage = reopen()

@@ -130,7 +130,7 @@ class Segment:
         frames behind the cut come back.
         """
         kept = Segment(self._fs, self.path, self.first, self._salt, self.capacity)
-        number = bisect_right(self._firsts, index - 1) - 1
+        number = bisect_right(self._firsts, index) - 1
         shared: tuple[Entry, ...] = ()
         if number >= 0:
             kept._adopt(self, number)

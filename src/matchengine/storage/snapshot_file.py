@@ -1,7 +1,7 @@
 """The bytes of a snapshot file: header, chunks, trailer, each with a CRC32C.
 
-The header holds the meta data, with the size unknown; the trailer holds the size and a checksum
-over the chunks' checksums, so that a chunk can be neither changed nor lost nor moved.
+The header holds the meta data, with the size unknown; the trailer holds a checksum over the
+chunks' lengths and checksums, so that a chunk can be neither changed nor lost nor moved.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ _SYNC_BYTES = 8 * 1024 * 1024
 _MAGIC = b"MESNAPSH"
 _HEADER = struct.Struct("<8sIII")  # magic, format version, meta data's bytes and checksum
 _CHUNK = struct.Struct("<II")  # bytes and checksum; 0 bytes: the trailer follows
-_TRAILER = struct.Struct("<QI")  # state bytes, checksum over the chunk headers and this size
+_END = _CHUNK.pack(0, 0)
+_TRAILER = struct.Struct("<I")  # checksum over all of the chunks' headers
 
 
 class SnapshotWriter:
@@ -53,9 +54,7 @@ class SnapshotWriter:
         """Write the rest and make the file durable."""
         if self._buffer:
             self._put_chunk(bytes(self._buffer))
-        end = _CHUNK.pack(0, 0)
-        size = struct.pack("<Q", self.size)
-        self._put(end + size + struct.pack("<I", extend(self._chain, end + size)))
+        self._put(_END + _TRAILER.pack(extend(self._chain, _END)))
         self._fs.fsync(self._handle)
 
     def _put_chunk(self, data: bytes) -> None:
@@ -100,12 +99,12 @@ class SnapshotReader:
 
     def chunks(self) -> Iterator[bytes]:
         """The state bytes; to be called after :meth:`meta`.  Only after the last chunk is all verified."""
-        chain = total = 0
+        chain = 0
         while True:
             head = self._take(_CHUNK.size)
             size, checksum = _CHUNK.unpack(head)
             if size == 0:
-                self._check_trailer(total, extend(chain, head))
+                self._check_trailer(extend(chain, head))
                 return
             if size > CHUNK_BYTES:
                 raise self._corruption(f"a chunk of {size} bytes")
@@ -113,12 +112,10 @@ class SnapshotReader:
             if extend(0, data) != checksum:
                 raise self._corruption("the chunk is damaged")
             chain = extend(chain, head)
-            total += size
             yield data
 
-    def _check_trailer(self, total: int, chain: int) -> None:
-        size, checksum = _TRAILER.unpack(self._take(_TRAILER.size))
-        if size != total or checksum != extend(chain, struct.pack("<Q", size)):
+    def _check_trailer(self, chain: int) -> None:
+        if self._take(_TRAILER.size) != _TRAILER.pack(chain):
             raise self._corruption("the trailer is damaged, or chunks are missing")
         if self._fs.size(self._handle) != self._offset:
             raise self._corruption("there are bytes behind the trailer")

@@ -50,8 +50,12 @@ class Storage:
             return Restored(self._hard_state(snapshot, entries), snapshot, entries)
 
     def bootstrap(self, restored: Restored) -> None:
-        """Write the first state of a new cluster; DataDirError when the directory already has one."""
-        if self.stable.load() != HardState() or self.log.last_index or self.snapshots.newest():
+        """Write the first state of a new cluster; DataDirError when the directory already has one.
+
+        A bootstrap that a crash interrupted after the hard state may be done again.
+        """
+        fresh = self.stable.load() in (HardState(), restored.hard_state)
+        if not fresh or self.log.last_index or self.snapshots.newest():
             raise DataDirError(f"{self._data_dir.path}: already holds a node's state; bootstrap an empty one only")
         self.stable.save(restored.hard_state)
         self.log.append(restored.entries)
