@@ -13,7 +13,8 @@ numbers the command within the batch, from 0.  A kind-2 answer's body is one
 :data:`INSTRUMENT_ANSWER`.  A batch whose header or length is wrong is answered as kind 1 with one
 report: REJECTED, MALFORMED_BATCH.
 
-The leader may not propose a version above :data:`VERSION`; a replica that finds one stops.
+The leader may not propose a version above :data:`VERSION`; a replica that finds one stops
+(:class:`NewerLayoutError`).
 """
 
 from __future__ import annotations
@@ -46,6 +47,13 @@ COMMAND: Final = Struct("<BBBBIIIQQqq")
 #: A trade makes two reports with one ``trade_id``: the taker's, then the maker's.
 REPORT: Final = Struct("<BBBBIIIQQQQqqqqq")
 
+#: The same bytes as :data:`COMMAND`, read as words: type | side << 8 | how << 16 | flags << 24,
+#: instrument, account, invalid, cl_ord_id, orig_cl_ord_id, price, quantity.
+COMMAND_WORDS: Final = Struct("<IIIIQQqq")
+#: The same bytes as :data:`REPORT`, written as words: exec_type | ord_status << 8 | side << 16 | reason << 24,
+#: command, instrument, account, then as there.
+REPORT_WORDS: Final = Struct("<IIIIQQQQqqqqq")
+
 #: Largest batch that fits a log entry beside its session envelope.
 MAX_BATCH_BYTES: Final = 60 * 1024 - 64
 MAX_COMMANDS: Final = (MAX_BATCH_BYTES - BATCH_HEADER.size) // COMMAND.size
@@ -56,5 +64,12 @@ INSTRUMENT: Final = Struct("<BBBBqq")
 MAX_SYMBOL_BYTES: Final = 32
 MAX_DECIMALS: Final = 18
 
+#: Instruments are numbered from 1 up to this.
+MAX_INSTRUMENTS: Final = 4096
+
 #: Body of a kind-2 answer: instrument number (from 1; 0 = rejected), reason.
 INSTRUMENT_ANSWER: Final = Struct("<II")
+
+
+class NewerLayoutError(Exception):
+    """A batch has a layout version above :data:`VERSION`: guessing its meaning would part the replicas."""
