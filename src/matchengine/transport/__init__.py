@@ -1,1 +1,1 @@
-"""Raft messages over gRPC, as HashiCorp nodes with raft-grpc-transport speak them."""
+"""Raft's messages over gRPC, as HashiCorp Raft nodes speak them."""

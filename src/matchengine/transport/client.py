@@ -1,0 +1,237 @@
+"""The network of a node: one gRPC channel to every peer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any, Final
+
+import grpc
+import msgspec
+
+from matchengine.node.contracts import Outcome
+from matchengine.raft.config import Timing
+from matchengine.raft.messages import AppendEntries, InstallSnapshot, Request, RequestPreVote, RequestVote, TimeoutNow
+from matchengine.raft.types import Server, ServerId
+from matchengine.transport.appends import Appender
+from matchengine.transport.outbound_snapshot import OpenSnapshot, send_snapshot
+from matchengine.transport.pending import BROKEN, Pending, raise_if_cancelled
+from matchengine.transport.wire import (
+    decode_response,
+    encode_append_entries,
+    encode_request_pre_vote,
+    encode_request_vote,
+    encode_timeout_now,
+    make_header,
+)
+from matchengine.wire import raft_transport_pb2 as pb
+from matchengine.wire.raft_transport_pb2_grpc import RaftTransportStub
+
+#: What HashiCorp's nodes say to a request that they are too old for.
+_UNEXPECTED_COMMAND: Final = "unexpected command"
+#: Small calls to one peer that may be on their way.
+_MAX_CALLS: Final = 64
+#: A channel that nobody used for so long is closed when another is opened.
+_IDLE_S: Final = 60.0
+
+_CHANNEL_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+    # The most that a stock gRPC server accepts; the core keeps far below.
+    ("grpc.max_send_message_length", 4 * 1024 * 1024),
+    ("grpc.enable_retries", 0),
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    # Go servers hang up on clients that ping more often than every five minutes; deadlines find dead peers sooner.
+    ("grpc.keepalive_time_ms", 300_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    # Channels of one process would share a connection otherwise, and its fate.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+_logger = logging.getLogger(__name__)
+
+
+class _Deadlines(msgspec.Struct, frozen=True):
+    """What calls may take, in seconds."""
+
+    heartbeat: float
+    vote: float
+    append: float
+
+
+def _deadlines(timing: Timing) -> _Deadlines:
+    election = timing.election_timeout_ms / 1000
+    return _Deadlines(timing.heartbeat_timeout_ms / 2000, election, max(1.0, 5 * election))
+
+
+class GrpcNetwork:
+    """See :class:`~matchengine.node.contracts.Network`.
+
+    ``server_id`` and ``address`` are announced to peers.  ``open_snapshot(meta)`` gives the size
+    and the bytes of a snapshot; it and the iterator are used on other threads.
+    """
+
+    def __init__(
+        self,
+        server_id: ServerId,
+        address: str,
+        timing: Timing,
+        open_snapshot: OpenSnapshot,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._header = make_header(server_id, address)
+        self._deadlines = _deadlines(timing)
+        self._open_snapshot = open_snapshot
+        self._loop = loop
+        self._peers: dict[ServerId, _Peer] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    def send(self, to: Server, request: Request, outcome: Outcome) -> None:
+        """See :class:`~matchengine.node.contracts.Network`."""
+        pending = Pending(request, outcome, self._loop.time())
+        if self._closed:
+            self._loop.call_soon(pending.unanswered)
+        else:
+            self._peer(to).send(pending)
+
+    async def close(self) -> None:
+        """Close every channel; what waits for an answer is reported as unanswered."""
+        self._closed = True
+        for server_id in list(self._peers):
+            self._retire(server_id)
+        if self._closing:
+            await asyncio.wait(self._closing)
+
+    def _peer(self, to: Server) -> _Peer:
+        peer = self._peers.get(to.id)
+        if peer is not None and peer.address == to.address:
+            return peer
+        if peer is not None:
+            self._retire(to.id)
+        self._retire_idle()
+        peer = _Peer(to.address, self._header, self._deadlines, self._open_snapshot, self._loop)
+        self._peers[to.id] = peer
+        return peer
+
+    def _retire_idle(self) -> None:
+        """Members come and go; their channels must not pile up."""
+        before = self._loop.time() - _IDLE_S
+        for server_id in [key for key, peer in self._peers.items() if peer.is_idle_since(before)]:
+            self._retire(server_id)
+
+    def _retire(self, server_id: ServerId) -> None:
+        task = self._loop.create_task(self._peers.pop(server_id).close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+
+class _Peer:
+    """The channel to one address and the calls on it."""
+
+    def __init__(
+        self,
+        address: str,
+        header: pb.RPCHeader,
+        deadlines: _Deadlines,
+        open_snapshot: OpenSnapshot,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.address = address
+        self._header = header
+        self._deadlines = deadlines
+        self._open_snapshot = open_snapshot
+        self._loop = loop
+        self._channel = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
+        self._stub = RaftTransportStub(self._channel)
+        self._appender = Appender(self._stub, header, deadlines.append, loop)
+        self._calls: set[asyncio.Task[None]] = set()
+        self._snapshot: asyncio.Task[None] | None = None
+        self._used_at = loop.time()
+
+    def is_idle_since(self, time: float) -> bool:
+        """Whether nothing was sent after ``time`` and nothing waits for an answer."""
+        return self._used_at < time and not self._calls and self._appender.idle
+
+    def send(self, pending: Pending) -> None:
+        """Send by the way that the kind of request takes."""
+        self._used_at = pending.sent_at
+        match pending.request:
+            case AppendEntries(is_heartbeat=False):
+                self._appender.send(pending)
+            case InstallSnapshot() as request:
+                self._send_snapshot(pending, request)
+            case _:
+                self._send_small(pending)
+
+    async def close(self) -> None:
+        """Cancel the calls, which reports them, and close the channel."""
+        for task in self._calls:
+            task.cancel()
+        await self._appender.close()
+        if self._calls:
+            await asyncio.wait(self._calls)
+        await self._channel.close()
+
+    def _send_small(self, pending: Pending) -> None:
+        if len(self._calls) >= _MAX_CALLS:
+            self._loop.call_soon(pending.unanswered)
+        else:
+            self._start(self._small(pending), pending)
+
+    def _send_snapshot(self, pending: Pending, request: InstallSnapshot) -> None:
+        """A snapshot takes the place of one that is still on its way: the core has given that up."""
+        if self._snapshot is not None:
+            self._snapshot.cancel()
+        self._snapshot = self._start(self._install(pending, request), pending)
+
+    def _start(self, work: Coroutine[Any, Any, None], pending: Pending) -> asyncio.Task[None]:
+        task = self._loop.create_task(work)
+        self._calls.add(task)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._calls.discard(task)
+            pending.unanswered()
+
+        # Not in the task itself: one that is cancelled before it begins never runs.
+        task.add_done_callback(ended)
+        return task
+
+    async def _small(self, pending: Pending) -> None:
+        try:
+            message = await self._call(pending.request)
+            response = decode_response(pending.request, message)
+        except BROKEN as error:
+            raise_if_cancelled()
+            pending.unanswered(too_old=_is_too_old(pending.request, error))
+        else:
+            pending.answered(response)
+
+    def _call(self, request: Request) -> Any:
+        stub, header, deadlines = self._stub, self._header, self._deadlines
+        match request:
+            case AppendEntries():
+                return stub.AppendEntries(encode_append_entries(header, request), timeout=deadlines.heartbeat)
+            case RequestVote():
+                return stub.RequestVote(encode_request_vote(header, request), timeout=deadlines.vote)
+            case RequestPreVote():
+                return stub.RequestPreVote(encode_request_pre_vote(header, request), timeout=deadlines.vote)
+            case TimeoutNow():
+                return stub.TimeoutNow(encode_timeout_now(header, request), timeout=deadlines.vote)
+        raise AssertionError(f"{type(request).__name__} is no small request")
+
+    async def _install(self, pending: Pending, request: InstallSnapshot) -> None:
+        try:
+            response = await send_snapshot(self._stub, self._header, request, self._open_snapshot)
+        except Exception as error:  # noqa: BLE001 - whatever the store raises, the core tries again
+            _logger.warning("sending a snapshot to %s failed: %s", self.address, error)
+        else:
+            pending.answered(response)
+
+
+def _is_too_old(request: Request, error: BaseException) -> bool:
+    if not isinstance(request, RequestPreVote) or not isinstance(error, grpc.aio.AioRpcError):
+        return False
+    return _UNEXPECTED_COMMAND in (error.details() or "")
