@@ -1,0 +1,92 @@
+"""The command line as its users run it: in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SOURCES = Path(__file__).resolve().parents[2] / "src"
+COMMAND = [sys.executable, "-m", "matchengine.cli.main"]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(SOURCES)}
+PATIENCE_S = 60
+
+
+class Finished:
+    def __init__(self, done):
+        self.code, self.out, self.err = done.returncode, done.stdout, done.stderr
+
+    @property
+    def last(self):
+        return json.loads(self.out.splitlines()[-1])
+
+
+def run(*arguments):
+    done = subprocess.run(
+        [*COMMAND, *map(str, arguments)], env=ENVIRONMENT, capture_output=True, text=True, timeout=110, check=False
+    )
+    return Finished(done)
+
+
+def until(check, what):
+    """Poll ``check`` until it gives something, or fail."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        found = check()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"not within {PATIENCE_S} s: {what}")
+
+
+class RunningNode:
+    """``matchengine node`` on a free port."""
+
+    def __init__(self, folder, node_id, address, *more):
+        self.id, self.address, self.folder = node_id, address, folder
+        self.log = folder / f"{node_id}.err"
+        arguments = ["node", "--id", node_id, "--address", address, "--data-dir", str(folder / node_id), *more]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen([*COMMAND, *arguments], env=ENVIRONMENT, stderr=log)
+
+    def status(self):
+        done = run("status", "--addresses", self.address, "--json")
+        return done.last if done.code == 0 else None
+
+    def leads(self):
+        until(lambda: (self.status() or {}).get("role") == "leader", f"{self.id} leads\n{self.log.read_text()}")
+        return self
+
+    def stop(self, number=signal.SIGTERM):
+        self.process.send_signal(number)
+        return self.process.wait(PATIENCE_S)
+
+
+@pytest.fixture
+def start_node(tmp_path):
+    """Starts nodes; whatever still runs is killed at the end."""
+    from matchengine.cluster.processes import free_addresses
+
+    running = []
+
+    def start(node_id="nodeA", *more, address=None):
+        node = RunningNode(tmp_path, node_id, address or free_addresses(1)[0], *more)
+        running.append(node)
+        return node
+
+    yield start
+    for node in running:
+        node.process.kill()
+        node.process.wait()
+
+
+@pytest.fixture
+def matchengine():
+    """Runs one command to its end."""
+    return run

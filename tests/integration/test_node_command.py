@@ -1,0 +1,121 @@
+"""``matchengine node`` and the commands that talk to it."""
+
+import signal
+
+import pytest
+
+pytestmark = pytest.mark.integration
+
+
+def test_a_trading_day_on_the_command_line(start_node, matchengine):
+    here = ("--addresses", start_node("nodeA", "--bootstrap").leads().address)
+    added = matchengine("instrument", "add", "ACME", "--tick", "0.05", "--lot", "1", *here)
+    assert (added.code, added.out) == (0, "ACME is instrument 1\n")
+    again = matchengine("instrument", "add", "ACME", *here)
+    assert again.code == 1
+    assert "DUPLICATE_INSTRUMENT" in again.err
+    assert "ACME" in matchengine("instrument", "list", *here).out
+
+    assert "new" in matchengine("submit", "ACME", "sell", "30", "10.10", "--id", 1, *here).out
+    assert "new" in matchengine("submit", "ACME", "sell", "30", "10.05", "--id", 2, *here).out
+    taken = matchengine("submit", "ACME", "buy", "40", *here, "--json")
+    assert '"last_px":"10.05"' in taken.out
+    assert '"last_px":"10.10"' in taken.out
+
+    book = matchengine("book", "ACME", *here, "--json").last
+    assert [(level["price"], level["quantity"]) for level in book["asks"]] == [("10.10", "20")]
+    assert "10.10" in matchengine("book", "ACME", *here).out
+
+    assert matchengine("cancel", 1, *here).code == 0
+    unknown = matchengine("cancel", 1, *here)
+    assert unknown.code == 1
+    assert "UNKNOWN_ORDER" in unknown.out
+
+
+REJECTS = [
+    (("ACME", "buy", "1", "10.03"), "PRICE_OFF_TICK"),
+    (("ACME", "buy", "1", "10.051"), "PRICE_TOO_PRECISE"),
+    (("ACME", "buy", "0", "10.05"), "QUANTITY_ZERO"),
+    (("ACME", "buy", "1", "ten"), "PRICE_MALFORMED"),
+    (("NONE", "buy", "1", "10.05"), "UNKNOWN_INSTRUMENT"),
+]
+
+
+def test_rejects_are_named_and_change_nothing(start_node, matchengine):
+    here = ("--addresses", start_node("nodeA", "--bootstrap").leads().address)
+    matchengine("instrument", "add", "ACME", "--tick", "0.05", *here)
+    for order, reason in REJECTS:
+        done = matchengine("submit", *order, *here)
+        assert done.code == 1
+        assert reason in done.out
+    assert matchengine("book", "ACME", *here, "--json").last["bids"] == []
+    missing = matchengine("book", "NONE", *here)
+    assert missing.code == 1
+    assert "NONE" in missing.err
+
+
+def test_a_node_restarts_with_its_state_and_bootstrapping_again_is_a_notice(start_node, matchengine):
+    node = start_node("nodeA", "--bootstrap").leads()
+    assert matchengine("instrument", "add", "ACME", "--addresses", node.address).code == 0
+    assert node.stop() == 0
+    again = start_node("nodeA", "--bootstrap", address=node.address).leads()
+    assert "nothing is bootstrapped" in again.log.read_text()
+    assert "ACME" in matchengine("instrument", "list", "--addresses", node.address).out
+    assert again.stop(signal.SIGKILL) == -signal.SIGKILL
+    start_node("nodeA", address=node.address).leads()
+    assert "ACME" in matchengine("instrument", "list", "--addresses", node.address).out
+
+
+def test_sigterm_hands_leadership_over(start_node, matchengine):
+    first = start_node("nodeA", "--bootstrap").leads()
+    others = [start_node(name) for name in ("nodeB", "nodeC")]
+    for node in others:
+        added = matchengine("member", "add", node.id, node.address, "--addresses", first.address)
+        assert added.code == 0, added.err
+    assert matchengine("instrument", "add", "ACME", "--addresses", first.address).code == 0
+    members = matchengine("member", "list", "--addresses", others[0].address)
+    assert all(name in members.out for name in ("nodeA", "nodeB", "nodeC"))
+    assert first.stop() == 0
+    done = matchengine("submit", "ACME", "buy", "1", "5.00", "--addresses", ",".join(n.address for n in others))
+    assert done.code == 0, done.err
+
+
+def test_a_directory_has_one_owner_and_one_id(start_node):
+    node = start_node("nodeA", "--bootstrap").leads()
+    second = start_node("nodeA")
+    assert second.process.wait(30) == 1
+    assert "nodeA" in second.log.read_text()
+    node.stop()
+    (node.folder / "nodeA").rename(node.folder / "nodeB")
+    other = start_node("nodeB")
+    assert other.process.wait(30) == 1
+    assert "nodeA" in other.log.read_text()
+
+
+def test_an_address_that_is_taken_is_an_error(start_node):
+    node = start_node("nodeA", "--bootstrap").leads()
+    other = start_node("nodeB", address=node.address)
+    assert other.process.wait(30) == 1
+    assert node.address in other.log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("node", "--id", "", "--data-dir", "d"), "id: ''"),
+        (("node", "--id", "a", "--data-dir", "d", "--address", "nowhere"), "address: 'nowhere'"),
+        (("node", "--id", "a", "--data-dir", "d", "--address", "h:99999"), "port '99999'"),
+        (("book", "ACME", "--addresses", ","), "addresses: there is none"),
+        (("demo", "--seconds", "0"), "--seconds 0"),
+    ],
+)
+def test_unusable_options_are_named(matchengine, arguments, words):
+    done = matchengine(*arguments)
+    assert done.code == 2
+    assert words in done.err
+
+
+def test_nobody_there_is_an_environment_failure(matchengine):
+    done = matchengine("status", "--addresses", "127.0.0.1:1")
+    assert done.code == 3
+    assert "no answer" in done.out

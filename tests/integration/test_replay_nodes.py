@@ -1,0 +1,81 @@
+"""Recordings through real node processes, with the leader killed on the way."""
+
+import lzma
+
+import pytest
+
+pytestmark = pytest.mark.integration
+
+NORMAL = "aca87a70eebd11caa0ff5d045535f2f8f6469f118e8bd9f192f374ec697d7854"
+FLASH_CRASH = "3f4c9edb931871493c1bebbc45048acd1813c3885a2eb451522933dfab842afb"
+
+
+def test_one_durable_node(shared_data, matchengine, tmp_path):
+    path = shared_data / "flash" / "normal-20000-seed1.bin.xz"
+    arguments = ("--format", "flash", "--nodes", 1, "--expect-sha256", NORMAL, "--json", "--work-dir", tmp_path)
+    done = matchengine("replay", path, *arguments)
+    assert done.code == 0, done.err
+    assert done.last["reports_sha256"] == NORMAL
+    assert len(done.last["state_hashes"]) == 1
+    assert done.last["fsync"] is True
+    assert done.last["fsync_us"] > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_three_nodes_that_lose_their_leader_twice(shared_data, matchengine, tmp_path):
+    path = shared_data / "flash" / "flash-crash-50000-seed3.bin.xz"
+    arguments = ("--format", "flash", "--nodes", 3, "--kill-leader-at", "0.3,0.7", "--json", "--work-dir", tmp_path)
+    done = matchengine("replay", path, *arguments)
+    assert done.code == 0, done.err
+    result = done.last
+    assert result["reports_sha256"] == FLASH_CRASH
+    assert len(result["failover_ms"]) == len(result["in_flight_at_kill"]) == 2
+    assert min(result["in_flight_at_kill"]) >= 8
+    assert min(result["failover_ms"]) > 0
+    assert len(result["state_hashes"]) == 3
+    assert len(set(result["state_hashes"])) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def morning(shared_data, tmp_path):
+    """The first messages of the real day, in a folder of their own."""
+
+    def write(messages):
+        folder = tmp_path / "GOOG_morning"
+        folder.mkdir()
+        for name in ("commands", "trades", "book"):
+            packed = (shared_data / "lobster" / "GOOG_L10" / f"{name}.csv.xz").read_bytes()
+            header, *rows = lzma.decompress(packed).decode().splitlines(keepends=True)
+            kept = [row for row in rows if int(row.partition(",")[0]) <= messages]
+            (folder / f"{name}.csv").write_text("".join([header, *kept]))
+        return folder
+
+    return write
+
+
+def test_a_real_morning_on_three_nodes_with_a_kill(morning, matchengine):
+    arguments = ("--format", "lobster", "--nodes", 3, "--kill-leader-at", "0.5", "--json")
+    done = matchengine("replay", morning(12_000), *arguments)
+    assert done.code == 0, done.err
+    result = done.last
+    assert (result["trade_differences"], result["book_differences"]) == (0, 0)
+    assert result["trades"] > 100
+    assert result["in_flight_at_kill"][0] >= 8
+    assert len(set(result["state_hashes"])) == 1
+
+
+def test_a_wrong_fill_is_seen_through_the_nodes(morning, matchengine):
+    folder = morning(3_000)
+    trades = (folder / "trades.csv").read_text().splitlines(keepends=True)
+    (folder / "trades.csv").write_text("".join(trades[:-1]))
+    done = matchengine("replay", folder, "--format", "lobster", "--nodes", 1, "--json")
+    assert done.code == 1
+    assert (done.last["trade_differences"], done.last["book_differences"]) == (1, 0)
+
+
+def test_the_demonstration(matchengine):
+    done = matchengine("demo", "--seconds", 4, "--rate", 1000, "--seed", 5)
+    assert done.code == 0, done.out + done.err
+    assert done.out.splitlines()[-1] == ("sent 4,000, acknowledged 4,000, lost 0, doubled 0, state hashes agree: yes")
+    assert "was killed" in done.out
