@@ -18,7 +18,7 @@ from matchengine.exchange.state_machine import ExchangeStateMachine
 from matchengine.raft.config import PROFILES
 from matchengine.runtime.config import NodeConfig, is_loopback
 from matchengine.runtime.node import Node
-from matchengine.service import core_services, exchange_services
+from matchengine.service import exchange_services, serve
 from matchengine.sessions import SessionMachine
 
 #: A collection of the oldest generation looks at every order in every book: make it rare.
@@ -67,7 +67,7 @@ def node(
 
 
 async def _serve(config: NodeConfig) -> None:
-    running = Node(config, SessionMachine(ExchangeStateMachine()), (core_services, exchange_services))
+    running = Node(config, SessionMachine(ExchangeStateMachine()), (serve(exchange_services),))
     await running.start()
     loop = asyncio.get_running_loop()
     stops: list[asyncio.Task[None]] = []
