@@ -16,6 +16,7 @@ import grpc
 import pytest
 
 from matchengine.errors import BusyError, MatchEngineError, NotLeaderError, StoppedError, UnknownOutcomeError
+from matchengine.exchange.state_machine import ExchangeStateMachine
 from matchengine.raft.types import Configuration, Entry, Role, Server, Suffrage
 from matchengine.service import serve
 from matchengine.sessions import SessionMachine
@@ -201,6 +202,12 @@ class FakeNode:
 def node() -> FakeNode:
     """A node that leads and replicates a :class:`Counter`."""
     return FakeNode(Counter())
+
+
+@pytest.fixture
+def exchange_node() -> FakeNode:
+    """A node that leads and replicates an exchange."""
+    return FakeNode(ExchangeStateMachine())
 
 
 Serving = Callable[..., AbstractAsyncContextManager[grpc.aio.Channel]]

@@ -20,7 +20,6 @@ from matchengine.service.batches import check_layout, check_orders
 from matchengine.service.errors import InvalidArgumentError
 from matchengine.service.instruments import pack_instrument, parse_step
 
-
 TOO_LARGE = BATCH_HEADER.size + (MAX_COMMANDS + 1) * COMMAND.size
 
 

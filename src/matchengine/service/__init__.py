@@ -14,6 +14,7 @@ from matchengine.service.batches import check_layout
 from matchengine.service.cluster import add_cluster
 from matchengine.service.health import add_health
 from matchengine.service.machine import machine_group
+from matchengine.service.market_data import add_market_data
 from matchengine.service.order_entry import add_order_entry
 from matchengine.service.reflection import add_reflection
 from matchengine.service.sessions import add_sessions
@@ -53,6 +54,7 @@ def exchange_services(node: Node, server: grpc.aio.Server) -> Sequence[str]:
         *add_sessions(node, server),
         *_add_exchange_machine(node, server),
         *add_order_entry(node, server),
+        *add_market_data(node, server),
     )
 
 

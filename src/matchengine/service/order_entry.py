@@ -15,10 +15,11 @@ from matchengine.errors import NotLeaderError
 from matchengine.exchange.layout import ANSWER_HEADER
 from matchengine.service.batches import check_orders
 from matchengine.service.checks import check_numbering
-from matchengine.service.errors import InvalidArgumentError, UnsupportedError, unary
+from matchengine.service.errors import InvalidArgumentError, unary
 from matchengine.service.instruments import instrument_answer, pack_instrument
 from matchengine.service.proposals import answer, answer_stream
 from matchengine.service.sessions import wire_status
+from matchengine.service.translation import Translator
 from matchengine.sessions import SessionStatus, command_envelope, decode_answer
 from matchengine.v1 import exchange_pb2 as pb
 from matchengine.v1.exchange_pb2_grpc import OrderEntryServicer, add_OrderEntryServicer_to_server
@@ -35,6 +36,7 @@ class _Batches:
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self._translator = Translator(node)
         self._caught_up = _CaughtUp(node)
 
     async def propose(self, request: pb.SubmitRequest) -> asyncio.Future[Outcome]:
@@ -52,7 +54,7 @@ class _Batches:
         if not request.commands:
             raise InvalidArgumentError("packed: empty, and so is commands; a request has exactly one of the two")
         await self._caught_up.wait()
-        raise UnsupportedError("commands: typed commands are not offered yet")
+        return self._translator.pack(request.commands)
 
     def respond(self, request: pb.SubmitRequest, outcome: Outcome) -> pb.SubmitResponse:
         reply = decode_answer(outcome.result)
@@ -61,7 +63,10 @@ class _Batches:
         if reply.status is not SessionStatus.OK:
             return response
         response.exchange_time = ANSWER_HEADER.unpack_from(payload)[4]
-        response.packed = payload
+        if request.packed:
+            response.packed = payload
+        else:
+            response.reports.extend(self._translator.reports(request.sequence, payload))
         return response
 
 
