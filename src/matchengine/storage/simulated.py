@@ -68,6 +68,7 @@ class SimulatedFileSystem:
         """Forget handles, locks and a random choice of all that was not synced."""
         self._handles.clear()
         self._locked.clear()
+        self._read_only.clear()
         for renaming in self._pending:
             if random.random() < 0.5:
                 _apply(renaming, self._durable_names)
@@ -103,6 +104,7 @@ class SimulatedFileSystem:
         """See :class:`~matchengine.storage.files.FileSystem`."""
         del self._handles[handle]
         self._locked.pop(handle, None)
+        self._read_only.discard(handle)
 
     def size(self, handle: int) -> int:
         """See :class:`~matchengine.storage.files.FileSystem`."""
