@@ -14,13 +14,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import exchange_bench, failover, memory, replays, soak, unary
+from benchmarks import exchange_bench, failover, heartbeats, memory, replays, soak, unary
 
 PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "exchange": lambda _: exchange_bench.main(),
     "replays": lambda options: replays.main(options.data),
     "unary": lambda options: asyncio.run(unary.main(options.orders)),
     "failover": lambda options: asyncio.run(failover.main(options.kills)),
+    "heartbeats": lambda _: asyncio.run(heartbeats.main()),
     "memory": lambda options: asyncio.run(memory.main(options.data, options.passes)),
     "soak": lambda options: asyncio.run(soak.main(options.data, options.minutes)),
 }
