@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from cluster import Cluster, InvariantError, SimServer
-
 from matchengine.raft.proposals import (
     AbortTransfer,
     ChangeKind,
@@ -39,11 +38,16 @@ ACTIONS = (
     "crash_leader",
     "restart",
     "restart",
+    "power_failure",
+    "stop_clock",
+    "stop_leaders_clock",
     "isolate",
     "isolate_leader",
     "split",
     "join",
     "join",
+    "start_clocks",
+    "start_clocks",
     "hang_disk",
     "recover_disk",
     "recover_disk",
@@ -60,6 +64,24 @@ def random_schedule(seed: int, length: int = 60) -> list[tuple[str, int]]:
     return [(rng.choice(ACTIONS), rng.randrange(1000)) for _ in range(length)]
 
 
+def run_seed(seed: int, *, recover: bool = True) -> None:
+    """One schedule on one cluster, both from the seed: size, loss, disk speed and snapshots vary."""
+    cluster = Cluster(
+        5 if seed % 3 == 0 else 3,
+        seed,
+        spares=seed % 2,
+        loss=0.1 * (seed % 2),
+        duplication=0.1,
+        disk_delay=30 if seed % 4 == 0 else 3,
+        snapshot_every=0 if seed % 5 == 0 else 10,
+        trailing_entries=3,
+    )
+    chaos = Chaos(cluster)
+    chaos.perform(random_schedule(seed))
+    if recover:
+        chaos.recover()
+
+
 class Chaos:
     """Performs a schedule; raises InvariantError, or AssertionError when the cluster does not recover."""
 
@@ -73,7 +95,6 @@ class Chaos:
             getattr(self, action)(number)
             self.cluster.run(number % 7 * 10)
             self.check_reads()
-        self.recover()
 
     def recover(self) -> None:
         """Liveness: with the faults gone, a majority elects a leader and all members apply everything."""
@@ -147,6 +168,28 @@ class Chaos:
         for server in self.cluster.servers.values():
             if not server.alive:
                 server.start()
+
+    def power_failure(self, number: int) -> None:
+        """All servers crash and come back at once; some of them a second time."""
+        for server in self.cluster.servers.values():
+            server.crash()
+            server.start()
+        self.cluster.run(number % 500)
+        self._server(number).crash()
+        self._server(number).start()
+
+    def stop_clock(self, number: int) -> None:
+        self._server(number).clock_stands = True
+
+    def stop_leaders_clock(self, number: int) -> None:
+        leader = self.cluster.leader()
+        if leader is not None:
+            leader.clock_stands = True
+            self.isolate_leader(number)
+
+    def start_clocks(self, number: int) -> None:
+        for server in self.cluster.servers.values():
+            server.clock_stands = False
 
     def isolate(self, number: int) -> None:
         self.cluster.partition([self._server(number).id], [i for i in self.cluster.ids if i != self._server(number).id])

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable
 from itertools import count
 
 from matchengine.raft.config import RaftConfig, Timing
+from matchengine.raft.log import RaftLog
+from matchengine.raft.membership import configurations_in
 from matchengine.raft.messages import (
     Answered,
     Applied,
@@ -26,19 +28,16 @@ from matchengine.raft.messages import (
     Unanswered,
     Written,
 )
-from matchengine.raft.membership import configurations_in
-from matchengine.raft.proposals import Command, Proposal, Reason
+from matchengine.raft.proposals import Command, Proposal
 from matchengine.raft.raft import Raft, bootstrap
 from matchengine.raft.ready import Ready, Write
 from matchengine.raft.types import (
     Configuration,
     Entry,
-    HardState,
     Restored,
     Role,
     Server,
     SnapshotMeta,
-    Suffrage,
 )
 
 #: One tick is 10 units of simulated time; a hop takes 1 to 5 units, a call waits at most 100.
@@ -73,7 +72,8 @@ class Disk:
     def _append(self, write: Write) -> None:
         for entry in write.entries:
             last = self.entries[-1].index if self.entries else (self.snapshot.index if self.snapshot else 0)
-            assert entry.index == last + 1, f"write leaves a gap between {last} and {entry.index}"
+            if entry.index != last + 1:
+                raise InvariantError(f"a write puts {entry.index} after {last}")
             self.entries.append(entry)
 
     def install(self, snapshot: SnapshotMeta) -> None:
@@ -90,6 +90,14 @@ class Disk:
                 entries = []
         self.entries = list(entries)
         return Restored(self.hard_state, snapshot, tuple(entries))
+
+
+def entry_at(log: RaftLog, index: int) -> Entry:
+    """The entry at an index between first and last."""
+    found = log.slice(index, index)
+    if not found or found[0].index != index:
+        raise InvariantError(f"a log has no entry {index} although it ends at {log.last_index}")
+    return found[0]
 
 
 class Invariants:
@@ -130,7 +138,7 @@ class Invariants:
             for index in range(
                 min(log.last_index, theirs.last_index), max(log.first_index, theirs.first_index) - 1, -1
             ):
-                mine, yours = log.slice(index, index)[0], theirs.slice(index, index)[0]
+                mine, yours = entry_at(log, index), entry_at(theirs, index)
                 if mine.term == yours.term:
                     agreed += 1
                     if mine != yours:
@@ -143,10 +151,10 @@ class Invariants:
     def _durably_committed(self, cluster: Cluster, server: SimServer) -> None:
         """Whoever says that an index is committed says the same entry, and a majority's disks have had it."""
         log = server.raft._core.log
-        for index in range(server.checked + 1, log.commit + 1):
-            if index < log.first_index:
-                continue
-            entry = log.slice(index, index)[0]
+        if log.commit > log.last_index:
+            raise InvariantError(f"{server.id} commits {log.commit} and holds only {log.last_index}")
+        for index in range(max(server.checked + 1, log.first_index), log.commit + 1):
+            entry = entry_at(log, index)
             self.committed_in.setdefault(index, server.raft._core.term)
             if self.committed.setdefault(index, entry) != entry:
                 raise InvariantError(f"state machine safety: {server.id} commits another entry {index}")
@@ -173,6 +181,7 @@ class SimServer:
         self.checked = 0
         self.disk_free_at = 0
         self.disk_hangs = False
+        self.clock_stands = False
         self.written_after_hang: list[Callable[[], None]] = []
         self.configuration = (0, Configuration())
 
@@ -348,15 +357,15 @@ class Cluster:
             action()
         self.now = end
 
-    def run_until(self, condition: Callable[[], bool], limit: int = 20_000) -> None:
-        """Let time pass until something is so; AssertionError when it never is."""
+    def run_until(self, condition: Callable[[], bool], limit: int = 8_000, step: int = TICK) -> None:
+        """Let time pass, but no longer than until something is so; AssertionError when it never is."""
         end = self.now + limit
         while not condition():
             assert self.now < end, f"not within {limit} units"
-            self.run(TICK)
+            self.run(step)
 
     def _tick(self, server: SimServer) -> None:
-        if server.alive:
+        if server.alive and not server.clock_stands:
             server.tick()
         self.at(TICK, lambda: self._tick(server))
 
@@ -412,6 +421,7 @@ class Cluster:
         self.cut = set()
         self.loss = self.duplication = 0.0
         for server in self.servers.values():
+            server.clock_stands = False
             if not server.alive:
                 server.start()
             elif server.disk_hangs:
