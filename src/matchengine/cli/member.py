@@ -27,7 +27,7 @@ app = App(name="member", help="Add a node to a cluster, or list its members.", r
 
 @app.command
 def add(id: str, address: str, /, *, addresses: Addresses = DEFAULT_ADDRESSES) -> int:  # noqa: A002
-    """Make a running node a voting member.
+    """Make a running node a voting member; waits for it to answer, because an absent voter can stop a small cluster.
 
     Example: `matchengine member add nodeB 127.0.0.1:50052`
 
@@ -39,7 +39,12 @@ def add(id: str, address: str, /, *, addresses: Addresses = DEFAULT_ADDRESSES) -
         Where the others reach it.
 
     """
-    index = run(_at_leader(addresses, lambda admin, leader: admin.add_voter(leader, id, address)))
+
+    async def add_it(admin: Admin, leader: str) -> int:
+        await admin.until_answers(address, TIMEOUT_S)
+        return await admin.add_voter(leader, id, address)
+
+    index = run(_at_leader(addresses, add_it))
     print(f"{id} is a voter since index {index}")
     return Exit.OK
 

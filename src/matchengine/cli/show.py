@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Final
 
@@ -21,6 +22,8 @@ _EXEC_TYPES: Final = {
     "9": "cancel rejected",
     "F": "trade",
 }
+#: Columns of a table that goes into a file or a pipe.
+_WIDE: Final = 160
 _REJECTED: Final = ("8", "9")
 
 
@@ -64,4 +67,4 @@ def ladder(symbol: str, asks: Sequence[pb.Level], bids: Sequence[pb.Level]) -> T
 
 def console() -> Console:
     """Where tables go."""
-    return Console(highlight=False)
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import grpc
 
 from matchengine.client.channels import Channels
-from matchengine.client.leader import ATTEMPT_S
+from matchengine.client.leader import ATTEMPT_S, pause
 from matchengine.errors import MatchEngineError, RefusedError
 from matchengine.v1.cluster_pb2 import StatusRequest, StatusResponse
 from matchengine.v1.cluster_pb2_grpc import ClusterStub
@@ -33,6 +35,22 @@ class Admin:
             return await self.status(address)
         except grpc.aio.AioRpcError:
             return None
+
+    async def until_answers(self, address: str, timeout_s: float) -> None:
+        """Wait until something that speaks gRPC answers at ``address``; RefusedError when nothing does in time."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not await self._answers(address):
+                    await pause()
+        except TimeoutError:
+            raise RefusedError(f"{address} does not answer; a member must run before it is added") from None
+
+    async def _answers(self, address: str) -> bool:
+        try:
+            await self.status(address)
+        except grpc.aio.AioRpcError as error:
+            return error.code() is grpc.StatusCode.UNIMPLEMENTED
+        return True
 
     async def add_voter(self, leader: str, server_id: str, address: str) -> int:
         """Make a running node a voter; returns the index of the configuration that says so."""

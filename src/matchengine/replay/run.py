@@ -189,14 +189,14 @@ class _Killer:
         self._recovery: asyncio.Task[None] | None = None
 
     def arm(self, sequence: int) -> None:
-        """Kill after the answer to ``sequence``'s successor."""
+        """Kill once ``sequence``, and so all before it, is acknowledged."""
         self._armed_at = sequence
 
     def look(self, acknowledged: int) -> None:
         """Called after every batch written and every answer."""
         if self._killed is not None:
             self._time_failover(*self._killed, acknowledged)
-        elif self._armed_at is not None and acknowledged > self._armed_at and self._enough_in_flight():
+        elif self._armed_at is not None and acknowledged >= self._armed_at and self._enough_in_flight():
             self._armed_at = None
             self._kill()
 
