@@ -14,6 +14,7 @@ from matchengine.errors import (
 )
 from matchengine.raft.types import Entry
 from matchengine.state_machine import Hashable, NewerVersionError, Queryable, StateMachine
+from matchengine.transport import grpc_setup as _grpc_setup  # noqa: F401 - must come before any import of grpc
 
 if TYPE_CHECKING:
     from matchengine.client.session import Client

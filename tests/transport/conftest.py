@@ -1,3 +1,5 @@
+"""A network that calls real servers on loopback, whose handlers the tests script."""
+
 from __future__ import annotations
 
 import asyncio

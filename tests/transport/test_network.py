@@ -1,3 +1,5 @@
+"""The network: which way requests go, and that each has exactly one outcome."""
+
 from __future__ import annotations
 
 import asyncio
