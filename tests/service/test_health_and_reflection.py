@@ -11,6 +11,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
 from matchengine.service import machine_services
+from matchengine.service.health import LeaderHealth
 
 SERVING = HealthCheckResponse.SERVING
 NOT_SERVING = HealthCheckResponse.NOT_SERVING
@@ -49,6 +50,26 @@ async def test_a_watcher_sees_every_lasting_change(node, serving):
         assert (await watch.read()).status == SERVING
         await asyncio.gather(*(statuses(channel, name) for name in APPLICATION))
         watch.cancel()
+
+
+async def test_a_slow_update_does_not_outlive_a_later_one(node):
+    started, released, published = asyncio.Event(), asyncio.Event(), []
+
+    class Slow:
+        async def set(self, service, status):
+            started.set()
+            if status == SERVING:
+                await released.wait()
+            published.append(status)
+
+    health = LeaderHealth(node, Slow(), ())
+    await started.wait()
+    node.lead(False)
+    updates = list(health._updates)
+    await asyncio.sleep(0)  # the second update's chance to overtake
+    released.set()
+    await asyncio.gather(*updates)
+    assert published == [SERVING, NOT_SERVING]
 
 
 async def test_an_unknown_service_is_not_found(node, serving, failing):

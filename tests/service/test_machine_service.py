@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import grpc
 import pytest
 
 from matchengine.errors import UnknownOutcomeError
 from matchengine.raft.types import MAX_ENTRY_BYTES
-from matchengine.service import core_services, machine_services
+from matchengine.service import core_services, exchange_services, machine_services
 from matchengine.service.errors import InvalidArgumentError
 from matchengine.service.machine import MAX_COMMAND_BYTES, machine_group
+from matchengine.service.market_data import add_market_data
+from matchengine.service.order_entry import add_order_entry
 from matchengine.service.proposals import MAX_OUTSTANDING
 from matchengine.service.sessions import add_sessions
 from matchengine.sessions import ENVELOPE, SessionMachine
@@ -237,6 +241,8 @@ async def test_a_client_that_cancels_leaves_the_others_unharmed(node, serving):
         call = MachineStub(channel).ApplyStream(iter([apply(session, n) for n in range(1, 6)]))
         await node.wait_held(5)
         call.cancel()
+        await asyncio.wait([future for _, future in node.held])
+        assert all(future.cancelled() for _, future in node.held)
         node.hold = False
         assert (await MachineStub(channel).Apply(apply(other, 1, b"9"))).answer == b"9"
         node.release()
@@ -254,6 +260,21 @@ async def test_a_bug_in_the_machine_ends_one_call_only(node, serving):
             await read_all(MachineStub(channel).ApplyStream(iter([apply(7, 1)])))
         node.machine = healthy
         await opened(channel)
+
+
+@pytest.mark.parametrize("group", [add_sessions, machine_group()])
+async def test_a_node_without_sessions_does_not_start(node, serving, group):
+    node.machine = node.machine.inner
+    with pytest.raises(TypeError, match="machine: Counter is no SessionMachine"):
+        async with serving(node, group):
+            pass
+
+
+@pytest.mark.parametrize("group", [exchange_services, add_order_entry, add_market_data])
+async def test_a_node_without_an_exchange_does_not_start(node, serving, group):
+    with pytest.raises(TypeError, match="machine: SessionMachine holds no exchange in sessions"):
+        async with serving(node, group):
+            pass
 
 
 # --- queries -------------------------------------------------------------------------------

@@ -17,4 +17,4 @@ def engine_of(node: Node) -> MatchingEngine:
     machine = node.machine
     if isinstance(machine, SessionMachine) and isinstance(machine.inner, ExchangeStateMachine):
         return machine.inner.engine
-    raise TypeError(f"node: {type(machine).__name__} is no exchange inside a session machine")
+    raise TypeError(f"machine: {type(machine).__name__} holds no exchange in sessions")

@@ -13,7 +13,7 @@ from matchengine.service.checks import check_numbering, require_at_most
 from matchengine.service.errors import InvalidArgumentError, UnsupportedError, unary
 from matchengine.service.proposals import answer, answer_stream
 from matchengine.service.reads import reach_read_index
-from matchengine.service.sessions import wire_status
+from matchengine.service.sessions import require_sessions, wire_status
 from matchengine.sessions import ENVELOPE, SessionMachine, command_envelope, decode_answer
 from matchengine.state_machine import Queryable
 from matchengine.v1 import machine_pb2
@@ -91,9 +91,13 @@ class MachineService(MachineServicer):
 
 
 def machine_group(check: CommandCheck = accept_any) -> Services:
-    """A group that serves the Machine service and lets only commands that pass ``check`` into the log."""
+    """A group that serves the Machine service and lets only commands that pass ``check`` into the log.
+
+    The group raises TypeError unless ``node.machine`` is a SessionMachine.
+    """
 
     def add_machine(node: Node, server: grpc.aio.Server) -> Sequence[str]:
+        require_sessions(node)
         add_MachineServicer_to_server(MachineService(node, check), server)
         return (SERVICE,)
 

@@ -132,6 +132,7 @@ def _instrument(instrument: Instrument) -> pb.Instrument:
 
 
 def add_market_data(node: Node, server: grpc.aio.Server) -> Sequence[str]:
-    """Serve reads of the books; the machine inside ``node.machine`` must be the exchange."""
+    """Serve reads of the books; raises TypeError unless ``node.machine`` holds an exchange."""
+    engine_of(node)
     add_MarketDataServicer_to_server(MarketDataService(node), server)
     return (SERVICE,)

@@ -15,6 +15,7 @@ from matchengine.errors import NotLeaderError
 from matchengine.exchange.layout import ANSWER_HEADER
 from matchengine.service.batches import check_orders
 from matchengine.service.checks import check_numbering
+from matchengine.service.engine import engine_of
 from matchengine.service.errors import InvalidArgumentError, unary
 from matchengine.service.instruments import instrument_answer, pack_instrument
 from matchengine.service.proposals import answer, answer_stream
@@ -128,6 +129,7 @@ class OrderEntryService(OrderEntryServicer):
 
 
 def add_order_entry(node: Node, server: grpc.aio.Server) -> Sequence[str]:
-    """Serve orders; the machine inside ``node.machine`` must be the exchange."""
+    """Serve orders; raises TypeError unless ``node.machine`` holds an exchange."""
+    engine_of(node)
     add_OrderEntryServicer_to_server(OrderEntryService(node), server)
     return (SERVICE,)

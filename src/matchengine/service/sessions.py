@@ -12,6 +12,7 @@ from matchengine.service.errors import unary
 from matchengine.sessions import (
     MAX_CLIENT_NAME_BYTES,
     SessionAnswer,
+    SessionMachine,
     SessionStatus,
     close_envelope,
     decode_answer,
@@ -30,6 +31,12 @@ SERVICE: Final = "matchengine.v1.Sessions"
 def wire_status(status: SessionStatus) -> machine_pb2.SessionStatus:
     """The same number, as the type that the generated messages ask for."""
     return cast("machine_pb2.SessionStatus", status)
+
+
+def require_sessions(node: Node) -> None:
+    """Raise TypeError, before anything is served, for a node whose commands carry no session."""
+    if not isinstance(node.machine, SessionMachine):
+        raise TypeError(f"machine: {type(node.machine).__name__} is no SessionMachine")
 
 
 class SessionsService(SessionsServicer):
@@ -65,6 +72,7 @@ class SessionsService(SessionsServicer):
 
 
 def add_sessions(node: Node, server: grpc.aio.Server) -> Sequence[str]:
-    """Serve sessions; ``node.machine`` must be a SessionMachine."""
+    """Serve sessions; raises TypeError unless ``node.machine`` is a SessionMachine."""
+    require_sessions(node)
     add_SessionsServicer_to_server(SessionsService(node), server)
     return (SERVICE,)

@@ -190,7 +190,7 @@ class OrderEntry:
 
 
 class MarketDataStub:
-    """Linearizable reads, from any node.
+    """Linearizable reads, from any node. NOT_FOUND for a symbol that is not listed.
     """
 
     def __init__(self, channel):
@@ -222,7 +222,7 @@ class MarketDataStub:
 
 
 class MarketDataServicer:
-    """Linearizable reads, from any node.
+    """Linearizable reads, from any node. NOT_FOUND for a symbol that is not listed.
     """
 
     def Depth(self, request, context):
@@ -282,7 +282,7 @@ def add_MarketDataServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class MarketData:
-    """Linearizable reads, from any node.
+    """Linearizable reads, from any node. NOT_FOUND for a symbol that is not listed.
     """
 
     @staticmethod
