@@ -167,3 +167,40 @@ async def test_refused_snapshots_have_the_originals_status(world, messages, text
         code, details = await refusal(stub.InstallSnapshot(iter(messages)))
         assert code is grpc.StatusCode.UNKNOWN and text in details
         assert w.snapshots.newest() is None
+
+
+async def test_refused_sender_can_send_everything_before_it_looks(world):
+    def refuse(call, request):
+        call.answer(InstallSnapshotResponse(9, False))
+
+    async with world() as w, Foreign(await w.serve(refuse)) as stub:
+        call = stub.InstallSnapshot()
+        await call.write(offer(size=200 * 65536))
+        for _ in range(200):
+            await call.write(pb.InstallSnapshotRequest(data=bytes(65536)))
+        await call.done_writing()
+        assert (await call).term == 9
+
+
+async def test_node_that_stops_during_a_transfer_ends_it(world):
+    ended, aborted = asyncio.Queue(), asyncio.Event()
+
+    class Sink:
+        def abort(self):
+            w.loop.call_soon_threadsafe(aborted.set)
+
+    def create_sink(meta):
+        w.loop.call_soon_threadsafe(calls[0].fail, "node has stopped")
+        return Sink()
+
+    def handler(call, request):
+        calls.append(call)
+        call.receive_snapshot(request.snapshot, ended.put_nowait)
+
+    calls = []
+    async with world() as w, Foreign(await w.serve(handler, create_sink=create_sink)) as stub:
+        call = stub.InstallSnapshot()
+        await call.write(offer(size=10))
+        assert await refusal(call) == (grpc.StatusCode.UNKNOWN, "node has stopped")
+        assert await ended.get()
+        await aborted.wait()

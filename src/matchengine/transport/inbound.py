@@ -85,7 +85,7 @@ class SnapshotCall(Call):
         """See :class:`~matchengine.node.contracts.InboundCall`."""
         loop = asyncio.get_running_loop()
         if self._receiving is not None or self.outcome.done():
-            loop.call_soon(done, "the peer ended the call")
+            loop.call_soon(done, "the call has ended")
             return
         self._receiving = loop.create_task(self._receive(meta))
         self._receiving.add_done_callback(lambda task: done(_error_of(task)))
@@ -98,6 +98,8 @@ class SnapshotCall(Call):
 
     async def drain(self) -> None:
         """Read what nobody received, since some senders look for the answer only when they have sent everything."""
+        if self._receiving is not None and not self._receiving.done():
+            return  # answered before the transfer's end, as when the node stops: two must not read one stream
         try:
             async with asyncio.timeout(_DRAIN_S):
                 while not self._ended:
@@ -149,7 +151,7 @@ class SnapshotCall(Call):
 
 
 def _error_of(task: asyncio.Task[str]) -> str:
-    return "the peer ended the call" if task.cancelled() else task.result()
+    return "the call has ended" if task.cancelled() else task.result()
 
 
 class _SinkThread:
