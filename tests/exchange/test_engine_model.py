@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exchange_tools import COMMAND, batch, instrument_batch, listed, reports
+from exchange_tools import BATCH_HEADER, COMMAND, batch, instrument_batch, listed, reports
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -89,7 +89,7 @@ def _check_levels(engine, reference):
         assert not bids or not asks or bids[0][0] < asks[0][0], "a crossed book"
 
 
-@given(st.lists(commands, max_size=60))
+@given(st.one_of(st.lists(commands, max_size=20), st.lists(commands, min_size=40, max_size=120)))
 @settings(max_examples=400)
 def test_engine_equals_reference_after_every_command(records):
     engine, reference = listed(MatchingEngine(), 2), listed(ReferenceEngine(), 2)
@@ -100,8 +100,8 @@ def test_engine_equals_reference_after_every_command(records):
         assert engine.state_hash() == reference.state_hash()
 
 
-@given(st.lists(st.one_of(new_orders, amends, replaces), min_size=30, max_size=120))
-@settings(max_examples=60)
+@given(st.lists(st.one_of(new_orders, amends, replaces), min_size=40, max_size=150))
+@settings(max_examples=150)
 def test_sweeping_and_long_queues_change_nothing(records):
     """With its bounds made tiny, the book sweeps and turns lists into deques all the time."""
     few, long = order_book._FEW_STALE, order_book._LONG_QUEUE
@@ -179,9 +179,23 @@ def test_every_report_keeps_the_rules_of_fix(records):
     assert resting == len(submitted.keys() - ended)
 
 
-@given(st.binary(max_size=300), st.integers(-(2**70), 2**70))
+almost_batches = st.builds(
+    lambda version, kind, reserved, count, body: BATCH_HEADER.pack(version, kind, reserved, count) + body,
+    st.sampled_from((0, 1, 1, 1, 2)),
+    st.integers(0, 3),
+    st.sampled_from((0, 0, 0, 1)),
+    st.integers(0, 3),
+    st.one_of(
+        st.binary(max_size=60),
+        st.binary(min_size=COMMAND.size, max_size=COMMAND.size),
+        st.builds(lambda tail: instrument_batch()[BATCH_HEADER.size :] + tail, st.binary(max_size=2)),
+    ),
+)
+
+
+@given(st.one_of(st.binary(max_size=300), almost_batches), st.integers(-(2**70), 2**70))
 @example(b"", 0)
-@settings(max_examples=300)
+@settings(max_examples=500)
 def test_arbitrary_bytes_are_answered(content, stamp):
     engine, reference = listed(MatchingEngine()), listed(ReferenceEngine())
     try:

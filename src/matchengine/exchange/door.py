@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Final
 
-from matchengine.exchange.instruments import Instrument, InstrumentTable, definition_size
+from matchengine.exchange.instruments import Instrument, InstrumentTable, is_definition
 from matchengine.exchange.layout import (
     ANSWER_HEADER,
     BATCH_HEADER,
@@ -64,7 +64,7 @@ class Door(ABC):
             if version == VERSION and reserved == 0:
                 if kind == KIND_ORDERS and len(body) == count * COMMAND.size:
                     return self._answer(KIND_ORDERS, self._execute_orders(body))
-                if kind == KIND_INSTRUMENT and count == 1 and len(body) == definition_size(body):
+                if kind == KIND_INSTRUMENT and count == 1 and is_definition(body):
                     return self._answer(KIND_INSTRUMENT, [self._define(body)])
         return self._answer(KIND_ORDERS, [_MALFORMED])
 

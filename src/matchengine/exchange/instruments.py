@@ -35,11 +35,14 @@ class Instrument(msgspec.Struct, frozen=True, gc=False):
         )
 
 
-def definition_size(body: bytes, offset: int = 0) -> int:
-    """Bytes of the definition that begins at ``offset``; 0 when its fixed part is cut short."""
-    if len(body) - offset < INSTRUMENT.size:
-        return 0
-    return INSTRUMENT.size + body[offset + 2]
+def definition_size(fixed: bytes) -> int:
+    """Bytes of a whole definition, of which ``fixed`` holds at least the fixed part."""
+    return INSTRUMENT.size + fixed[2]
+
+
+def is_definition(body: bytes) -> bool:
+    """Whether ``body`` has the size of a definition, so that :func:`parse_definition` can look at it."""
+    return len(body) >= INSTRUMENT.size and len(body) == definition_size(body)
 
 
 def parse_definition(body: bytes, number: int) -> Instrument | None:

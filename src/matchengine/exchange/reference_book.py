@@ -55,6 +55,7 @@ class ReferenceOrder(msgspec.Struct):
 class Command(msgspec.Struct, frozen=True):
     """A command record, field by field; ``position`` is its place in the batch."""
 
+    position: int
     type: int
     side: int
     how: int
@@ -66,7 +67,6 @@ class Command(msgspec.Struct, frozen=True):
     orig_cl_ord_id: int
     price: int
     quantity: int
-    position: int
 
     @property
     def ord_type(self) -> int:
@@ -96,7 +96,7 @@ class ReferenceEngine(Door):
     def _execute_orders(self, body: bytes) -> list[bytes]:
         self._reports = []
         for position, fields in enumerate(COMMAND.iter_unpack(body)):
-            self._execute_one(Command(*fields, position=position))
+            self._execute_one(Command(position, *fields))
         return self._reports
 
     def _execute_one(self, command: Command) -> None:
