@@ -1,10 +1,19 @@
 """Recordings through real node processes, with the leader killed on the way."""
 
+import contextlib
 import lzma
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 pytestmark = pytest.mark.integration
+
+COMMAND = [sys.executable, "-m", "matchengine.cli.main"]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2] / "src")}
 
 NORMAL = "aca87a70eebd11caa0ff5d045535f2f8f6469f118e8bd9f192f374ec697d7854"
 FLASH_CRASH = "3f4c9edb931871493c1bebbc45048acd1813c3885a2eb451522933dfab842afb"
@@ -79,3 +88,28 @@ def test_the_demonstration(matchengine):
     assert done.code == 0, done.out + done.err
     assert done.out.splitlines()[-1] == ("sent 4,000, acknowledged 4,000, lost 0, doubled 0, state hashes agree: yes")
     assert "was killed" in done.out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_demonstration_leaves_no_process_behind(tmp_path, number):
+    arguments = ["demo", "--seconds", "60", "--work-dir", str(tmp_path)]
+    process = subprocess.Popen([*COMMAND, *arguments], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if "acknowledged" in line:
+            break
+    assert processes_that_name(tmp_path)
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert processes_that_name(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def processes_that_name(folder):
+    """Ids of the node processes whose command line names ``folder``."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and f"{folder}/matchengine-" in (entry / "cmdline").read_text():
+                found.append(entry.name)
+    return found

@@ -17,7 +17,7 @@ from matchengine.exchange.engine import MatchingEngine
 from matchengine.exchange.types import Reason
 from matchengine.replay.answers import Answer
 from matchengine.replay.lobster import book_differences
-from matchengine.replay.plan import IN_FLIGHT_AT_KILL, Plan, Stretch
+from matchengine.replay.plan import IN_FLIGHT_AT_KILL, MANY_IN_FLIGHT, Plan, Stretch
 from matchengine.replay.workload import INSTRUMENT_NUMBER, BookRow, Workload
 from matchengine.v1.exchange_pb2 import Level, SubmitResponse
 
@@ -175,8 +175,8 @@ def _levels(levels: Iterable[Level]) -> list[tuple[int, int]]:
 class _Killer:
     """Kills the leader in the thick of it, starts it again, and times the failover.
 
-    Armed with a sequence: once that is acknowledged while enough batches are unanswered on the
-    wire, the leader's process gets SIGKILL.
+    Armed with a sequence: once that is acknowledged while many batches are unanswered on the wire,
+    or one more is while enough still are, the leader's process gets SIGKILL.
     """
 
     def __init__(self, cluster: LocalCluster, client: ExchangeClient) -> None:
@@ -196,7 +196,7 @@ class _Killer:
         """Called after every batch written and every answer."""
         if self._killed is not None:
             self._time_failover(*self._killed, acknowledged)
-        elif self._armed_at is not None and acknowledged >= self._armed_at and self._enough_in_flight():
+        elif self._armed_at is not None and self._is_time(acknowledged - self._armed_at):
             self._armed_at = None
             self._kill()
 
@@ -210,8 +210,9 @@ class _Killer:
         if self._recovery is not None:
             await self._recovery
 
-    def _enough_in_flight(self) -> bool:
-        return self._session.in_flight >= IN_FLIGHT_AT_KILL
+    def _is_time(self, acknowledged_since: int) -> bool:
+        wanted = IN_FLIGHT_AT_KILL if acknowledged_since > 0 else MANY_IN_FLIGHT
+        return acknowledged_since >= 0 and self._session.in_flight >= wanted
 
     def _kill(self) -> None:
         victim = self._cluster.node_at(self._session.leader)
