@@ -48,13 +48,11 @@ def test_free_addresses_are_free_and_different():
             one.bind((host, int(port)))
 
 
-def test_a_process_that_was_never_started_can_be_ended(tmp_path):
+def test_a_process_that_was_never_started_can_be_killed(tmp_path):
     process = NodeProcess("a", "127.0.0.1:1", tmp_path, bootstrap=True)
     assert not process.running
     assert process.last_words() == ""
     process.kill()
-    process.terminate()
-    process.end()
 
 
 def test_a_node_that_ends_by_itself_is_an_error_with_its_last_words(tmp_path, monkeypatch):

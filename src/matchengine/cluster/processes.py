@@ -13,7 +13,6 @@ from typing import Final
 from matchengine.errors import MatchEngineError
 
 _TAIL_BYTES: Final = 2000
-_STOP_S: Final = 10.0
 
 
 class ClusterError(MatchEngineError):
@@ -57,19 +56,6 @@ class NodeProcess:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-
-    def terminate(self) -> None:
-        """SIGTERM: ask it to stop."""
-        if self._process is not None:
-            self._process.terminate()
-
-    def end(self) -> None:
-        """Wait for a process that was asked to stop; kill it if it does not."""
-        if self._process is None:
-            return
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_STOP_S)
-        self.kill()
 
     def last_words(self) -> str:
         """The end of the process's log."""
