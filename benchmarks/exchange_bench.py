@@ -1,6 +1,5 @@
 """The engine alone, in this process: messages per second, cost per command, memory per open order.
 
-Run with ``python benchmarks/exchange_bench.py``; PYTHONPATH or an installed package must offer matchengine.
 Times are this process's CPU time, so a busy machine disturbs them little.
 """
 
@@ -140,7 +139,11 @@ def memory(count=200_000):
     print(f"snapshot: {seconds / count * 1e9:,.0f} ns and {size / count:,.0f} bytes per open order")
 
 
-if __name__ == "__main__":
+def main():
     throughput()
     command_costs()
     memory()
+
+
+if __name__ == "__main__":
+    main()
