@@ -11,7 +11,13 @@ from collections import deque
 
 from matchengine.raft.configuration import changed, encode_configuration
 from matchengine.raft.core import Core
-from matchengine.raft.messages import AppendEntries, AppendEntriesResponse, InstallSnapshot, InstallSnapshotResponse
+from matchengine.raft.messages import (
+    AppendEntries,
+    AppendEntriesResponse,
+    InstallSnapshot,
+    InstallSnapshotResponse,
+    TimeoutNow,
+)
 from matchengine.raft.progress import Progress
 from matchengine.raft.proposals import Barrier, ChangeMembership, Command, Read, Reason, TransferLeadership
 from matchengine.raft.quorum import is_quorum, reached_by_majority
@@ -318,7 +324,14 @@ class Leadership:
         """The state machine moved on: a leader that was voted out may go, its last proposer has heard."""
         core = self._core
         if self._is_leaving and core.log.applied >= core.membership.committed_index:
+            self._name_successor()
             core.follow(core.term)
+
+    def _name_successor(self) -> None:
+        """Spare the cluster the wait for a timeout."""
+        successor = best_target(self._core, self.peers.values())
+        if successor is not None and successor.match == self._core.log.last_index:
+            self._core.outbox.send(successor.server, TimeoutNow())
 
     # --- way out ---------------------------------------------------------------------------
 
