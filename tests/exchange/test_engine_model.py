@@ -90,7 +90,7 @@ def _check_levels(engine, reference):
 
 
 @given(st.one_of(st.lists(commands, max_size=20), st.lists(commands, min_size=40, max_size=120)))
-@settings(max_examples=400)
+@settings(max_examples=250)
 def test_engine_equals_reference_after_every_command(records):
     engine, reference = listed(MatchingEngine(), 2), listed(ReferenceEngine(), 2)
     for record in records:
@@ -115,6 +115,21 @@ def test_sweeping_and_long_queues_change_nothing(records):
         assert engine.state_hash() == reference.state_hash()
     finally:
         order_book._FEW_STALE, order_book._LONG_QUEUE = few, long
+
+
+@given(st.lists(st.one_of(new_orders, amends, commands), min_size=20, max_size=120), st.data())
+@settings(max_examples=150)
+def test_engine_equals_reference_batch_by_batch(records, data):
+    """Within a batch the engine remembers its account and its book from one command to the next."""
+    engine, reference = listed(MatchingEngine(), 2), listed(ReferenceEngine(), 2)
+    start = 0
+    while start < len(records):
+        end = start + data.draw(st.integers(5, 40))
+        packed = batch(*records[start:end])
+        assert reports(engine.execute(packed, 0)) == reports(reference.execute(packed, 0))
+        start = end
+    _check_levels(engine, reference)
+    assert engine.state_hash() == reference.state_hash()
 
 
 @given(st.lists(commands, max_size=80), st.data())

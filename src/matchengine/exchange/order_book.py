@@ -35,7 +35,7 @@ Queue: TypeAlias = list[Order] | deque[Order]
 class OrderBook:
     """Open orders of one instrument.
 
-    A cancelled order may stay inside its queue as a *stale* entry with leaves 0, but never at an end; an empty
+    A cancelled order may stay inside its queue as a *stale* entry with leaves 0, but never in front; an empty
     queue stays in place while its price is in the heap.  Both are swept out before they outnumber the rest, so
     cancelling costs the same wherever the order stands, and memory follows the open orders.
     """
@@ -63,14 +63,11 @@ class OrderBook:
         """Take ``order`` out, wherever it stands, and leave it with leaves 0."""
         order[LEAVES] = 0
         queue = self.levels[order[KEY]]
-        if queue[-1] is order:
-            queue.pop()
-            while queue and not queue[-1][LEAVES]:
-                queue.pop()
-            if not queue:
+        if queue[0] is order:
+            if not self.drop_front(queue, order[KEY]):
                 self.count_stale()
-        elif queue[0] is order:
-            self.drop_front(queue, order[KEY])
+        elif queue[-1] is order:
+            queue.pop()
         else:
             self.count_stale()
 
