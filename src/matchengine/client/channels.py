@@ -13,6 +13,8 @@ _OPTIONS: Final = (
     ("grpc.max_reconnect_backoff_ms", 200),
     ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+    # Answers are larger than the default of 64 KiB.
+    ("grpc.http2.lookahead_bytes", 4 * 1024 * 1024),
     # Channels to one address otherwise share one connection, and with it one back-off.
     ("grpc.use_local_subchannel_pool", 1),
 )

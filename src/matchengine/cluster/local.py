@@ -53,7 +53,7 @@ class LocalCluster:
             await self._join(node)
 
     async def stop(self) -> None:
-        """Kill all processes, at once and first of all: their data are thrown away, and nothing may outlive a Ctrl-C."""
+        """Kill all processes, before anything else: nothing may outlive a Ctrl-C, and their data are thrown away."""
         for node in self.nodes:
             node.kill()
         await self._channels.close()

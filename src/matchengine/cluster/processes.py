@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -56,6 +57,11 @@ class NodeProcess:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+
+    def freeze(self) -> None:
+        """SIGSTOP: the process does nothing more until it is killed."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGSTOP)
 
     def last_words(self) -> str:
         """The end of the process's log."""

@@ -14,8 +14,8 @@ from matchengine.replay.workload import BookRow, Workload
 
 #: This many batches must be unanswered when the leader is killed.
 IN_FLIGHT_AT_KILL: Final = 8
-#: A stretch in which the leader is killed is sent in at least this many batches, and so many may be in flight.
-MANY_IN_FLIGHT: Final = 2 * IN_FLIGHT_AT_KILL
+#: A stretch in which the leader is killed is sent in at least this many batches.
+_BATCHES_WITH_KILL: Final = 2 * IN_FLIGHT_AT_KILL
 
 
 class Piece(msgspec.Struct, frozen=True, gc=False):
@@ -67,14 +67,14 @@ def _between_books(workload: Workload, points: list[int]) -> list[_Cut]:
     start, waiting = 0, list(points)
     ends: list[tuple[int, BookRow | None]] = [(row.position, row) for row in workload.books]
     for end, row in [*ends, (workload.messages, None)]:
-        kill = bool(waiting) and start >= waiting[0] and end - start >= MANY_IN_FLIGHT
+        kill = bool(waiting) and start >= waiting[0] and end - start >= _BATCHES_WITH_KILL
         if kill:
             waiting.pop(0)
         cuts.append((start, end, kill, row))
         start = end
     if waiting:
         raise InputError(
-            f"kill: no {MANY_IN_FLIGHT} messages in a row without a look at the book follow message {waiting[0]}"
+            f"kill: no {_BATCHES_WITH_KILL} messages in a row without a look at the book follow message {waiting[0]}"
         )
     return cuts
 
@@ -83,9 +83,9 @@ def _stretches(cuts: list[_Cut], batch: int, window: int) -> Iterator[Stretch]:
     for start, end, kill, row in cuts:
         size = batch
         if kill:
-            if end - start < MANY_IN_FLIGHT:
-                raise InputError(f"kill: fewer than {MANY_IN_FLIGHT} messages follow message {start}")
-            size = max(1, min(batch, (end - start) // max(window, MANY_IN_FLIGHT)))
+            if end - start < _BATCHES_WITH_KILL:
+                raise InputError(f"kill: fewer than {_BATCHES_WITH_KILL} messages follow message {start}")
+            size = max(1, min(batch, (end - start) // max(window, _BATCHES_WITH_KILL)))
         if start < end or row is not None:
             yield Stretch(start, tuple(_pieces(start, end, size)), kill, row)
 

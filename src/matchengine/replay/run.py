@@ -17,12 +17,14 @@ from matchengine.exchange.engine import MatchingEngine
 from matchengine.exchange.types import Reason
 from matchengine.replay.answers import Answer
 from matchengine.replay.lobster import book_differences
-from matchengine.replay.plan import IN_FLIGHT_AT_KILL, MANY_IN_FLIGHT, Plan, Stretch
+from matchengine.replay.plan import IN_FLIGHT_AT_KILL, Plan, Stretch
 from matchengine.replay.workload import INSTRUMENT_NUMBER, BookRow, Workload
 from matchengine.v1.exchange_pb2 import Level, SubmitResponse
 
 _NO_PROGRESS_S: Final = 60.0
 _REPORT_S: Final = 1.0
+_DRAIN_S: Final = 0.003
+_DRAIN_LIMIT_S: Final = 5.0
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -81,7 +83,7 @@ class ClusterRun:
         """Create the instrument, send everything, wait for all nodes to agree on an index."""
         await self._add_instrument()
         self._base = self._session.acknowledged
-        self._session.watch = self._watch
+        self._session.watch = self._killer.look
         watchdog = asyncio.create_task(self._watchdog())
         sending = asyncio.create_task(self._send())
         try:
@@ -121,7 +123,8 @@ class ClusterRun:
         for stretch in self._plan.stretches:
             if stretch.kill:
                 await self._killer.recovered()
-                self._killer.arm(self._base + self._next)
+                await self._answered()
+                self._killer.arm(len(stretch.pieces))
             await self._send_stretch(stretch)
         await self._answered()
         return time.perf_counter() - started
@@ -130,9 +133,6 @@ class ClusterRun:
         for _ in stretch.pieces:
             self._futures.append(await self._client.submit(self._batches[self._next]))
             self._next += 1
-        if stretch.kill:
-            await self._answered()
-            self._killer.check_fired()
         if stretch.book is not None:
             await self._answered()
             await self._compare(stretch.book)
@@ -145,9 +145,6 @@ class ClusterRun:
     async def _compare(self, row: BookRow) -> None:
         depth = await self._reader.depth(self._workload.symbol, self._workload.levels)
         self._differences += book_differences(row, _levels(depth.asks), _levels(depth.bids))
-
-    def _watch(self) -> None:
-        self._killer.look(self._session.acknowledged)
 
     # --- watching --------------------------------------------------------------------------
 
@@ -175,8 +172,8 @@ def _levels(levels: Iterable[Level]) -> list[tuple[int, int]]:
 class _Killer:
     """Kills the leader in the thick of it, starts it again, and times the failover.
 
-    Armed with a sequence: once that is acknowledged while many batches are unanswered on the wire,
-    or one more is while enough still are, the leader's process gets SIGKILL.
+    The leader is stopped first, for the milliseconds in which answers that had already left it come
+    in: what is unanswered after that is known to be unacknowledged when SIGKILL follows.
     """
 
     def __init__(self, cluster: LocalCluster, client: ExchangeClient) -> None:
@@ -184,51 +181,68 @@ class _Killer:
         self.in_flight: list[int] = []
         self._cluster = cluster
         self._session = client.session
-        self._armed_at: int | None = None
-        self._killed: tuple[float, int, int] | None = None
-        self._recovery: asyncio.Task[None] | None = None
+        self._aim: _Aim | None = None
+        self._stopped_at: float | None = None
+        self._streams = 0
+        self._acknowledged = 0
+        self._work: asyncio.Task[None] | None = None
 
-    def arm(self, sequence: int) -> None:
-        """Kill once ``sequence``, and so all before it, is acknowledged."""
-        self._armed_at = sequence
+    def arm(self, batches: int) -> None:
+        """Kill the leader within the next ``batches`` batches; nothing is under way now."""
+        self._aim = _Aim(self._session.acknowledged, batches)
 
-    def look(self, acknowledged: int) -> None:
+    def look(self) -> None:
         """Called after every batch written and every answer."""
-        if self._killed is not None:
-            self._time_failover(*self._killed, acknowledged)
-        elif self._armed_at is not None and self._is_time(acknowledged - self._armed_at):
-            self._armed_at = None
-            self._kill()
-
-    def check_fired(self) -> None:
-        """ClusterError if the stretch is over and the leader still lives."""
-        if self._armed_at is not None:
-            raise ClusterError(f"the leader could not be killed with {IN_FLIGHT_AT_KILL} batches in flight")
+        session = self._session
+        if self._stopped_at is not None:
+            self._time_failover(self._stopped_at)
+        elif self._aim is not None and self._aim.reached(session.acknowledged, session.in_flight):
+            self._aim = None
+            self._stopped_at, self._streams = time.perf_counter(), session.streams
+            victim = self._cluster.node_at(session.leader)
+            victim.freeze()
+            self._work = asyncio.create_task(self._kill(victim))
 
     async def recovered(self) -> None:
         """Wait until the last victim has caught up."""
-        if self._recovery is not None:
-            await self._recovery
+        if self._work is not None:
+            await self._work
 
-    def _is_time(self, acknowledged_since: int) -> bool:
-        wanted = IN_FLIGHT_AT_KILL if acknowledged_since > 0 else MANY_IN_FLIGHT
-        return acknowledged_since >= 0 and self._session.in_flight >= wanted
-
-    def _kill(self) -> None:
-        victim = self._cluster.node_at(self._session.leader)
+    async def _kill(self, victim: NodeProcess) -> None:
+        await self._drained()
         self.in_flight.append(self._session.in_flight)
-        self._killed = (time.perf_counter(), self._session.streams, self._session.acknowledged)
         victim.kill()
-        self._recovery = asyncio.create_task(self._recover(victim))
-
-    async def _recover(self, victim: NodeProcess) -> None:
         victim.start()
         await self._cluster.caught_up(victim)
 
-    def _time_failover(self, killed_at: float, streams: int, acknowledged_before: int, acknowledged: int) -> None:
-        """The failover ends with the first answer on a new stream; answers that were under way do not count."""
-        if self._session.streams == streams:
-            self._killed = (killed_at, streams, acknowledged)
-        elif acknowledged > acknowledged_before:
-            self.failover_ms.append(round((time.perf_counter() - killed_at) * 1000, 1))
-            self._killed = None
+    async def _drained(self) -> None:
+        """Wait until no more answers come in and enough batches are unanswered."""
+        async with asyncio.timeout(_DRAIN_LIMIT_S):
+            acknowledged = -1
+            while self._session.acknowledged != acknowledged or self._session.in_flight < IN_FLIGHT_AT_KILL:
+                acknowledged = self._session.acknowledged
+                await asyncio.sleep(_DRAIN_S)
+
+    def _time_failover(self, stopped_at: float) -> None:
+        """The failover ends with the first answer on a new stream."""
+        if self._session.streams == self._streams:
+            self._acknowledged = self._session.acknowledged
+        elif self._session.acknowledged > self._acknowledged:
+            self.failover_ms.append(round((time.perf_counter() - stopped_at) * 1000, 1))
+            self._stopped_at = None
+
+
+class _Aim(msgspec.Struct, frozen=True):
+    """A stretch of ``batches`` after ``start``, the last sequence before it."""
+
+    start: int
+    batches: int
+
+    def reached(self, acknowledged: int, in_flight: int) -> bool:
+        """Whether the leader has had some batches and enough are still to come.
+
+        Best at the first answer; at the latest when so few are left that all of them must stay unanswered.
+        """
+        answered = acknowledged - self.start
+        written = answered + in_flight
+        return written >= IN_FLIGHT_AT_KILL and (answered > 0 or self.batches - written <= IN_FLIGHT_AT_KILL)
