@@ -1,0 +1,100 @@
+"""The production book's own promises: places in a queue, and memory that follows the open orders."""
+
+from __future__ import annotations
+
+from exchange_tools import BUY, SELL, batch, cancel, listed, new, replace, reports, run
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from matchengine.exchange.engine import MatchingEngine
+from matchengine.exchange.order_book import LEAVES, OrderBook
+from matchengine.exchange.reference_book import ReferenceEngine
+
+BOUND = 2 * 1024 + 200
+
+
+def entries(engine):
+    return sum(len(queue) for queue in engine._matcher.books[1].levels.values())
+
+
+def test_an_order_that_left_from_the_middle_and_came_back_stands_once():
+    engine = listed(MatchingEngine())
+    run(engine, *(new(name, SELL, 5, 100) for name in (1, 2, 3)), replace(2, 6, 100))
+    assert engine.depth(1, 9) == ([], [(100, 16, 3)])
+    answer = run(engine, new(9, BUY, 16, 100))
+    assert [report.cl_ord_id for report in answer[2::2]] == [1, 3, 2]
+    assert engine.depth(1, 9) == ([], [])
+
+
+def test_an_order_that_left_from_the_middle_for_another_price_stands_there_only():
+    engine = listed(MatchingEngine())
+    run(engine, *(new(name, SELL, 5, 100) for name in (1, 2, 3)), replace(2, 5, 101))
+    assert engine.depth(1, 9) == ([], [(100, 10, 2), (101, 5, 1)])
+
+
+def crowd(size):
+    """Commands on few prices, so that queues are long and most orders leave from the middle."""
+    side = st.sampled_from((BUY, SELL))
+    name, quantity = st.integers(1, size), st.integers(1, 5)
+    rests = st.builds(lambda n, s, q, away: new(n, s, q, 99 - away if s == BUY else 101 + away), name, side, quantity,
+                      st.integers(0, 1))  # fmt: skip
+    moves = st.builds(lambda n, q, p, flags: replace(n, q, p, flags=flags), name, quantity,
+                      st.sampled_from((98, 99, 101, 102)), st.sampled_from((0, 2, 3)))  # fmt: skip
+    takes = st.builds(lambda s, q: new(99, s, q, 102 if s == BUY else 98, tif=3), side, st.integers(1, 12))
+    return st.lists(st.one_of(rests, rests, rests, rests, moves, moves, st.builds(cancel, name), takes), min_size=30,
+                    max_size=150)  # fmt: skip
+
+
+@given(crowd(20))
+@settings(max_examples=150)
+def test_crowded_queues_equal_the_reference(records):
+    engine, reference = listed(MatchingEngine()), listed(ReferenceEngine())
+    assert reports(engine.execute(batch(*records), 0)) == reports(reference.execute(batch(*records), 0))
+    assert engine.depth(1, 9) == reference.depth(1, 9)
+    assert engine.state_hash() == reference.state_hash()
+
+
+def test_churn_behind_a_lasting_order_leaves_nothing():
+    engine = listed(MatchingEngine())
+    run(engine, new(1, SELL, 5, 100), new(2, SELL, 5, 100))
+    for name in range(3, 20_003, 500):
+        churn = [part for n in range(name, name + 500) for part in (new(n, SELL, 5, 100), cancel(n - 1))]
+        engine.execute(batch(*churn), 0)
+    assert entries(engine) <= BOUND
+    assert engine.depth(1, 9) == ([], [(100, 10, 2)])
+
+
+def test_prices_that_come_and_go_leave_nothing():
+    engine = listed(MatchingEngine())
+    for name in range(1, 20_001, 500):
+        visits = [part for n in range(name, name + 500) for part in (new(n, SELL, 5, 100 + n), cancel(n))]
+        engine.execute(batch(*visits), 0)
+    book = engine._matcher.books[1]
+    assert len(book.levels) == len(book.asks) - 1 <= BOUND
+    assert engine.depth(1, 9) == ([], [])
+
+
+def test_accounts_that_come_and_go_leave_nothing():
+    engine = listed(MatchingEngine())
+    run(engine, new(1, BUY, 5, 50, account=10**6))
+    for account in range(1, 20_001, 500):
+        visits = [part for a in range(account, account + 500) for part in (new(1, SELL, 5, 100, account=a),
+                                                                          cancel(1, account=a))]  # fmt: skip
+        engine.execute(batch(*visits), 0)
+    assert len(engine._matcher.accounts) <= BOUND
+    assert engine.order(10**6, 1).leaves_qty == 5
+
+
+def test_sweeping_takes_out_all_that_is_stale():
+    book = OrderBook()
+    orders = [[1, 0, 100 + n % 3, n, n, 1, 1] for n in range(1, 13)]
+    for order in orders:
+        book.rest(order)
+    for order in orders[3:9]:
+        order[LEAVES] = 0
+    for order in (orders[2], orders[11]):
+        book.remove(order)
+    book._sweep()
+    assert sorted(order[3] for queue in book.levels.values() for order in queue) == [1, 2, 10, 11]
+    assert [price for price, _ in book.best_first(bids=False)] == [101, 102]
+    assert len(book.asks) == 3
