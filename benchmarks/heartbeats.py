@@ -1,7 +1,7 @@
 """How long a follower takes to answer heartbeats while it is busy with its disk.
 
-This process plays the leader of one follower process, whose state machine holds 100 MB.  Heartbeats go out every
-10 ms while the follower loads a snapshot of 100 MB, while it writes one, and while one disk write takes a second.
+This process plays the leader of one follower process with an exchange whose snapshot has 100 MB.  Heartbeats go out
+every 10 ms while the follower loads such a snapshot, while it writes one, and while one disk write takes a second.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from pathlib import Path
 
 import grpc
@@ -17,42 +17,53 @@ import grpc
 from benchmarks.cluster import percentile
 from matchengine.cluster.folders import work_folder
 from matchengine.cluster.processes import free_addresses
+from matchengine.exchange.engine import MatchingEngine
+from matchengine.exchange.layout import BATCH_HEADER, COMMAND, INSTRUMENT, KIND_INSTRUMENT, KIND_ORDERS, VERSION
+from matchengine.exchange.state_machine import ExchangeStateMachine
+from matchengine.exchange.types import CommandType, OrdType, Side, TimeInForce
 from matchengine.node.policy import SnapshotPolicy
 from matchengine.raft.configuration import encode_configuration
-from matchengine.raft.types import Configuration, Entry, Server
+from matchengine.raft.types import Configuration, Server
 from matchengine.runtime.config import NodeConfig
 from matchengine.runtime.node import Node
+from matchengine.runtime.process import calm_the_collector
 from matchengine.storage.files import OsFileSystem
 from matchengine.wire import raft_transport_pb2 as pb
 from matchengine.wire.raft_transport_pb2_grpc import RaftTransportStub
 
-_CHUNK = 1024 * 1024
-_STATE_BYTES = 100 * _CHUNK
+_STATE_BYTES = 100_000_000
+_BATCH = 1000
 _TERM = 5
 _SNAPSHOT_INDEX = 1000
 _ENTRIES_UNTIL_SNAPSHOT = 50
-_SLOW = b"slow disk"
+_SLOW = b"\0slow disk"
 _LEADER = "leader"
 _INTERVAL_S = 0.01
 
 
+def _large_state() -> list[bytes]:
+    """Snapshot chunks of an exchange with so many resting orders, at 20,000 prices."""
+    engine = MatchingEngine()
+    engine.execute(BATCH_HEADER.pack(VERSION, KIND_INSTRUMENT, 0, 1) + INSTRUMENT.pack(2, 0, 5, 0, 1, 1) + b"BENCH", 0)
+    number, size = 0, 0
+    while size < _STATE_BYTES:
+        for _ in range(100):
+            engine.execute(_orders(number), 0)
+            number += _BATCH
+        size = sum(map(len, engine.snapshot())) if number % 500_000 == 0 else 0
+    return list(engine.snapshot())
+
+
+def _orders(first: int) -> bytes:
+    terms = OrdType.LIMIT | TimeInForce.GTC << 4
+    records = [
+        COMMAND.pack(CommandType.NEW, Side.BUY, terms, 0, 1, n % 50, 0, n + 1, 0, 1 + n * 7919 % 20_000, 5)
+        for n in range(first, first + _BATCH)
+    ]
+    return BATCH_HEADER.pack(VERSION, KIND_ORDERS, 0, _BATCH) + b"".join(records)
+
+
 # --- the follower ---------------------------------------------------------------------------
-
-
-class _Blob:
-    """A state of 100 MB that no command changes."""
-
-    def __init__(self) -> None:
-        self.chunks: list[bytes] = []
-
-    def apply(self, entries: Sequence[Entry]) -> Sequence[bytes]:
-        return [b""] * len(entries)
-
-    def snapshot(self) -> Iterator[bytes]:
-        return iter(list(self.chunks))
-
-    def restore(self, chunks: Iterable[bytes]) -> None:
-        self.chunks = list(chunks)
 
 
 def _slow_down() -> None:
@@ -78,7 +89,10 @@ def _slow_down() -> None:
 async def _serve(address: str, folder: str) -> None:
     _slow_down()
     policy = SnapshotPolicy(entries=_ENTRIES_UNTIL_SNAPSHOT)
-    await (node := Node(NodeConfig("follower", address, Path(folder), snapshots=policy), _Blob())).start()
+    await (
+        node := Node(NodeConfig("follower", address, Path(folder), snapshots=policy), ExchangeStateMachine())
+    ).start()
+    calm_the_collector()
     await node.wait_stopped()
 
 
@@ -88,7 +102,8 @@ async def _serve(address: str, folder: str) -> None:
 class _Leader:
     """Plays the leader over the wire."""
 
-    def __init__(self, channel: grpc.aio.Channel, follower: str) -> None:
+    def __init__(self, channel: grpc.aio.Channel, follower: str, state: list[bytes]) -> None:
+        self._state = state
         self._stub = RaftTransportStub(channel)
         self._header = pb.RPCHeader(protocol_version=3, id=_LEADER.encode(), addr=b"127.0.0.1:1")
         servers = (Server(_LEADER, "127.0.0.1:1"), Server("follower", follower))
@@ -134,10 +149,10 @@ class _Leader:
             last_log_term=_TERM,
             configuration=self._configuration,
             configuration_index=1,
-            size=_STATE_BYTES,
+            size=sum(map(len, self._state)),
         )
-        for _ in range(_STATE_BYTES // _CHUNK):
-            yield pb.InstallSnapshotRequest(data=bytes(_CHUNK))
+        for chunk in self._state:
+            yield pb.InstallSnapshotRequest(data=chunk)
 
 
 async def _measure(leader: _Leader, what: str, work: Awaitable[None]) -> None:
@@ -157,7 +172,7 @@ async def _measure(leader: _Leader, what: str, work: Awaitable[None]) -> None:
 
 async def _write_snapshot(leader: _Leader, folder: Path) -> None:
     """Make the follower take a snapshot, and wait until it is there."""
-    await leader.append(_SNAPSHOT_INDEX, [b"x"] * _ENTRIES_UNTIL_SNAPSHOT)
+    await leader.append(_SNAPSHOT_INDEX, [b""] * _ENTRIES_UNTIL_SNAPSHOT)
     while len(list(folder.rglob("*.snap"))) < 2:
         await asyncio.sleep(_INTERVAL_S)
 
@@ -175,6 +190,7 @@ async def _reachable(leader: _Leader) -> None:
 
 async def main() -> None:
     """Print the worst answer for each kind of work."""
+    state = _large_state()
     with work_folder(None) as folder:
         (address,) = free_addresses(1)
         process = await asyncio.create_subprocess_exec(
@@ -182,10 +198,11 @@ async def main() -> None:
         )
         try:
             async with grpc.aio.insecure_channel(address) as channel:
-                leader = _Leader(channel, address)
+                leader = _Leader(channel, address, state)
                 await _reachable(leader)
-                await _measure(leader, "loading a snapshot of 100 MB", leader.install())
-                await _measure(leader, "writing a snapshot of 100 MB", _write_snapshot(leader, folder))
+                print(f"snapshot of {sum(map(len, state)) / 1e6:.0f} MB", flush=True)
+                await _measure(leader, "loading a snapshot", leader.install())
+                await _measure(leader, "writing a snapshot", _write_snapshot(leader, folder))
                 slow = leader.append(_SNAPSHOT_INDEX + _ENTRIES_UNTIL_SNAPSHOT, [_SLOW])
                 await _measure(leader, "a disk write of one second", slow)
         finally:

@@ -33,4 +33,4 @@ class BusyError(RefusedError):
 
 
 class StoppedError(MatchEngineError):
-    """The node has stopped; ``__cause__`` or the text says why."""
+    """The node has stopped, and the request with it: nothing was executed.  The text says why."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from matchengine.runtime.config import NodeConfig
 from matchengine.runtime.node import Node as BareNode
 from matchengine.runtime.node import Services
-from matchengine.service import core_services, machine_services
+from matchengine.service import machine_services, serve
 from matchengine.sessions import SessionMachine
 from matchengine.state_machine import StateMachine
 
@@ -20,4 +20,4 @@ class Node(BareNode):
     """
 
     def __init__(self, config: NodeConfig, machine: StateMachine, services: Sequence[Services] = ()) -> None:
-        super().__init__(config, SessionMachine(machine), (core_services, machine_services, *services))
+        super().__init__(config, SessionMachine(machine), (serve(machine_services, *services),))

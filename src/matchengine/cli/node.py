@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import signal
 import sys
@@ -18,11 +17,9 @@ from matchengine.exchange.state_machine import ExchangeStateMachine
 from matchengine.raft.config import PROFILES
 from matchengine.runtime.config import NodeConfig, is_loopback
 from matchengine.runtime.node import Node
+from matchengine.runtime.process import calm_the_collector
 from matchengine.service import exchange_services, serve
 from matchengine.sessions import SessionMachine
-
-#: A collection of the oldest generation looks at every order in every book: make it rare.
-_GC_THRESHOLDS = (50_000, 20, 200)
 
 
 def node(
@@ -73,12 +70,5 @@ async def _serve(config: NodeConfig) -> None:
     stops: list[asyncio.Task[None]] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: stops.append(loop.create_task(running.stop())))
-    _calm_the_collector()
+    calm_the_collector()
     await running.wait_stopped()
-
-
-def _calm_the_collector() -> None:
-    """Keep what is there out of collections, and the pauses of those to come short."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_GC_THRESHOLDS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from matchengine.exchange import queries
 from matchengine.exchange.door import Door
@@ -20,6 +21,8 @@ from matchengine.exchange.order_book import (
 from matchengine.exchange.queries import Level, OpenOrder, Quote
 from matchengine.exchange.snapshot import SnapshotReader, encode_header, encode_state
 from matchengine.exchange.types import Side
+
+_ID_SETS: Final = 256
 
 
 class MatchingEngine(Door):
@@ -62,12 +65,14 @@ class MatchingEngine(Door):
         for number in range(1, len(reader.table) + 1):
             matcher.books[number] = OrderBook()
         matcher.last_order_id, matcher.last_trade_id = reader.last_order_id, reader.last_trade_id
-        seen: set[int] = set()
+        # Many small sets: one of millions stops every other thread while it grows.
+        seen: list[set[int]] = [set() for _ in range(_ID_SETS)]
         for order in reader.orders():
             mine = matcher.open_orders(order[ACCOUNT])
-            if order[CL_ORD_ID] in mine or order[ORDER_ID] in seen:
+            ids = seen[order[ORDER_ID] % _ID_SETS]
+            if order[CL_ORD_ID] in mine or order[ORDER_ID] in ids:
                 raise ValueError(f"snapshot: order {order[ORDER_ID]}, or its cl_ord_id, appears twice")
-            seen.add(order[ORDER_ID])
+            ids.add(order[ORDER_ID])
             mine[order[CL_ORD_ID]] = order
             matcher.books[order[INSTRUMENT]].rest(order)
         reader.finish()

@@ -47,6 +47,8 @@ _SERVER_OPTIONS = (
     ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
     ("grpc.so_reuseport", 0),
+    # A client's window of large batches must fit into the flow control of a connection that has just been made.
+    ("grpc.http2.lookahead_bytes", 4 * 1024 * 1024),
 )
 
 
@@ -107,7 +109,7 @@ class Node:
         restored = self._storage.restore()
         if not self.config.bootstrap:
             return restored
-        if restored != Restored():
+        if restored.entries or restored.snapshot:
             logger.warning("bootstrap: %s already has state; nothing is bootstrapped", self.config.id)
             return restored
         first = bootstrap(Configuration((Server(self.config.id, self.config.address),)))
@@ -215,8 +217,8 @@ class Node:
     def propose(self, data: bytes) -> asyncio.Future[Outcome]:
         """Replicate one command (at most ``MAX_ENTRY_BYTES``); the future gets its index and result.
 
-        It raises NotLeaderError, BusyError or RefusedError when nothing was executed, and
-        UnknownOutcomeError or StoppedError when the command may still take effect.
+        It raises NotLeaderError, BusyError, RefusedError or StoppedError when nothing was executed, and
+        UnknownOutcomeError when the command may still take effect.
         """
         future, done = self._future()
         self._replica.apply(data, done)
