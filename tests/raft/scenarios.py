@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from cluster import Cluster, SimServer
-from matchengine.raft.proposals import Command
+from cluster import Cluster, InvariantError, SimServer
+from matchengine.raft.proposals import ChangeKind, ChangeMembership, Command, Read
+from matchengine.raft.ready import ReadReady
 from matchengine.raft.types import Role
 
 
@@ -89,5 +90,40 @@ def lost_vote() -> None:
     s3.start()
     lead(cluster, s2, s3)
     s1.start()
+    cluster.heal()
+    cluster.commit(b"the end")
+
+
+def deposed_reader() -> None:
+    """A leader whose clock stands still is cut off and replaced, and is then asked to read."""
+    cluster = Cluster(3, 1)
+    s1, s2, s3 = cluster.servers.values()
+    lead(cluster, s1, s2, s3)
+    cluster.run_until(lambda: all(s.applied == 2 for s in cluster.servers.values()))
+    s2.clock_stands = s3.clock_stands = False
+    s1.clock_stands = True
+    cluster.partition([s1.id], [s2.id, s3.id])
+    cluster.run_until(lambda: max(s2.applied, s3.applied) > 2)
+    key = s1.propose(Read())
+    cluster.run(50)
+    outcome = cluster.outcomes.get(key)
+    if isinstance(outcome, ReadReady) and outcome.index < max(cluster.invariants.committed):
+        raise InvariantError("stale read at a deposed leader")
+    cluster.heal()
+    cluster.commit(b"the end")
+
+
+def shrinking_minority() -> None:
+    """A leader that reaches only one of four followers removes the others one after the other."""
+    cluster = Cluster(5, 1)
+    s1, s2, s3, s4, s5 = cluster.servers.values()
+    lead(cluster, s1, s2, s3, s4, s5)
+    cluster.run_until(lambda: all(s.applied == 2 for s in cluster.servers.values()))
+    for server in (s3, s4, s5):
+        server.clock_stands = False
+    cluster.partition([s1.id, s2.id], [s3.id, s4.id, s5.id])
+    for server in (s3, s4, s5):
+        s1.propose(ChangeMembership(ChangeKind.REMOVE_SERVER, server.id))
+    cluster.run_until(lambda: max(s.applied for s in (s3, s4, s5)) > 2)
     cluster.heal()
     cluster.commit(b"the end")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from chaos import run_seed
-from scenarios import figure_8, lost_vote, slow_leader
+from scenarios import deposed_reader, figure_8, lost_vote, shrinking_minority, slow_leader
 
 from cluster import InvariantError
 from matchengine.raft import candidacy, follower, leadership
@@ -84,6 +84,8 @@ SCENARIOS: dict[str, Callable[[], None]] = {
     "entries of older terms are committed by counting (5.4.2)": figure_8,
     "a leader counts itself before its own write": slow_leader,
     "a vote is answered before it is durable": lost_vote,
+    "reads need no confirmation (thesis 6.4)": deposed_reader,
+    "several membership changes at a time (thesis 4.1)": shrinking_minority,
 }
 
 

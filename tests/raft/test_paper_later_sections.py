@@ -1,0 +1,438 @@
+"""One test per rule of sections 6 to 8 of the Raft paper and of the thesis, on single cores driven by hand."""
+
+from __future__ import annotations
+
+import pytest
+from solo import MEMBERS, Bench
+
+from cluster import Cluster
+from matchengine.raft.configuration import encode_configuration
+from matchengine.raft.messages import (
+    AppendEntries,
+    AppendEntriesResponse,
+    Applied,
+    InstallSnapshot,
+    InstallSnapshotResponse,
+    Received,
+    RequestPreVote,
+    RequestPreVoteResponse,
+    RequestVote,
+    RequestVoteResponse,
+    SnapshotReceived,
+    SnapshotTaken,
+    TimeoutNow,
+    TimeoutNowResponse,
+    Unanswered,
+)
+from matchengine.raft.proposals import (
+    AbortTransfer,
+    ChangeKind,
+    ChangeMembership,
+    Command,
+    Read,
+    Reason,
+    TransferLeadership,
+)
+from matchengine.raft.raft import bootstrap
+from matchengine.raft.ready import Accepted, Done, ReadReady, Refused
+from matchengine.raft.types import (
+    Configuration,
+    Entry,
+    EntryType,
+    Role,
+    Server,
+    SnapshotMeta,
+    Suffrage,
+)
+
+# --- section 6, thesis 4: membership ------------------------------------------------------
+
+
+def test_6_a_change_counts_from_when_it_is_appended() -> None:
+    """Section 6: the new voter counts at once, and gets a session of its own."""
+    bench = Bench().lead()
+    assert isinstance(bench.propose(ChangeMembership(ChangeKind.ADD_VOTER, "n4", "n4:1")), Accepted)
+    bench.accept("n2")
+    assert bench.status.commit_index == 2, "two of four are no majority"
+    bench.accept("n3")
+    assert bench.status.commit_index == 3
+
+
+def test_thesis_4_1_one_change_at_a_time() -> None:
+    """Thesis section 4.1: the second waits; when too many wait they are refused."""
+    bench = Bench(max_waiting_changes=1).lead()
+    bench.propose(ChangeMembership(ChangeKind.ADD_NONVOTER, "n4", "n4:1"))
+    waiting = bench.propose(ChangeMembership(ChangeKind.ADD_NONVOTER, "n5", "n5:1"))
+    refused = bench.propose(ChangeMembership(ChangeKind.ADD_NONVOTER, "n6", "n6:1"))
+    assert waiting is None
+    assert refused.reason is Reason.CHANGE_PENDING
+    bench.accept("n2")
+    assert isinstance(bench.outcomes[2], Accepted)
+
+
+def test_thesis_4_1_a_change_waits_for_an_own_entry() -> None:
+    """The correction of 2015: not before an entry of this term is committed."""
+    bench = Bench().lead(commit=False)
+    assert bench.propose(ChangeMembership(ChangeKind.REMOVE_SERVER, "n3")) is None
+    bench.accept("n2")
+    assert isinstance(bench.outcomes[1], Accepted)
+
+
+def test_a_change_names_the_configuration_it_was_made_for() -> None:
+    """The previous-index check."""
+    bench = Bench().lead()
+    refused = bench.propose(ChangeMembership(ChangeKind.REMOVE_SERVER, "n3", prev_index=7))
+    assert refused.reason is Reason.CONFIGURATION_CHANGED
+    assert refused.detail == "configuration changed since 7 (latest is 1)"
+    assert isinstance(bench.propose(ChangeMembership(ChangeKind.REMOVE_SERVER, "n3", prev_index=1)), Accepted)
+
+
+def test_a_change_that_breaks_a_rule_is_refused() -> None:
+    """Duplicate addresses, for one."""
+    bench = Bench().lead()
+    refused = bench.propose(ChangeMembership(ChangeKind.ADD_VOTER, "n4", "n2:1"))
+    assert refused.reason is Reason.INVALID_CHANGE
+
+
+def test_6_a_truncated_configuration_falls_back() -> None:
+    """Section 6: the latest configuration in the log counts, so when it goes the one before is in force."""
+    bench = Bench()
+    more = Configuration((*MEMBERS.servers, Server("n4", "n4:1")))
+    entry = Entry(2, 1, EntryType.CONFIGURATION, encode_configuration(more))
+    bench.ask(AppendEntries(1, 1, 1, (entry,)))
+    assert bench.status.configuration == more
+    bench.ask(AppendEntries(2, 1, 1, (Entry(2, 2),)), "n3")
+    assert bench.status.configuration == MEMBERS
+
+
+def test_thesis_4_2_2_a_removed_leader_goes_after_the_commit() -> None:
+    """Thesis section 4.2.2: it leads, without counting itself, until its removal is committed and applied."""
+    bench = Bench().lead()
+    bench.propose(ChangeMembership(ChangeKind.REMOVE_SERVER, "n1"))
+    bench.accept("n2")
+    assert bench.status.role is Role.LEADER
+    bench.accept("n3")
+    assert bench.status.role is Role.FOLLOWER
+    assert bench.take(TimeoutNow), "a successor is named"
+    bench.tick(100)
+    assert bench.status.role is Role.FOLLOWER, "and the removed server does not stand"
+
+
+def test_thesis_4_2_1_non_voters_do_not_count_or_stand() -> None:
+    """Thesis section 4.2.1: neither for commitment, nor in elections."""
+    two = Configuration((Server("n1", "n1:1"), Server("n2", "n2:1"), Server("n3", "n3:1", Suffrage.NONVOTER)))
+    bench = Bench(restored=bootstrap(two))
+    bench.tick(20)
+    assert len(bench.take(RequestPreVote)) == 1
+    silent = Configuration((Server("n1", "n1:1", Suffrage.NONVOTER), Server("n2", "n2:1")))
+    bench = Bench(restored=bootstrap(silent))
+    bench.tick(100)
+    assert bench.status.role is Role.FOLLOWER
+
+
+def test_thesis_4_2_3_who_hears_a_leader_refuses() -> None:
+    """Thesis section 4.2.3: no vote, no pre-vote, and no new term; unless the leader itself wished it."""
+    bench = Bench()
+    bench.ask(AppendEntries(1), "n2")
+    assert bench.ask(RequestVote(9, 9, 9), "n3") == RequestVoteResponse(1, False)
+    assert bench.ask(RequestPreVote(9, 9, 9), "n3").granted is False
+    assert bench.ask(RequestVote(9, 9, 9, True), "n3") == RequestVoteResponse(9, True)
+
+
+def test_strangers_get_no_vote_and_change_no_term() -> None:
+    """A server that is no member, and whose log cannot hold the news that it is one."""
+    bench = Bench(1)
+    assert bench.ask(RequestVote(9, 2, 1), "n9") == RequestVoteResponse(1, False)
+    assert bench.ask(RequestVote(9, 9, 9), "") == RequestVoteResponse(1, False)
+
+
+def test_thesis_4_1_a_candidate_with_a_newer_log_may_be_a_stranger() -> None:
+    """Thesis section 4.1: its log may hold the configuration that admits it, and ours may be the one that lags."""
+    bench = Bench(1)
+    assert bench.ask(RequestVote(9, 3, 1), "n9").granted
+
+
+# --- section 7: snapshots -----------------------------------------------------------------
+
+META = SnapshotMeta(10, 3, MEMBERS, 1, 100)
+
+
+def install(bench: Bench, meta: SnapshotMeta = META, term: int = 3) -> int:
+    bench.receive(InstallSnapshot(term, meta))
+    token = bench.tokens
+    bench.raft.step(SnapshotReceived(token))
+    bench.pump()
+    return token
+
+
+def test_7_a_snapshot_replaces_a_log_that_it_does_not_know() -> None:
+    """Section 7: the whole log goes; the answer waits for disk and state machine."""
+    bench = Bench(1, 1)
+    bench.auto_write = False
+    bench.raft.step(Received(1, "n2", "n2:1", InstallSnapshot(3, META)))
+    bench.pump()
+    assert bench.ready[-1].receive.snapshot == META
+    bench.raft.step(SnapshotReceived(1))
+    bench.pump()
+    assert bench.writes[-1].reset == META
+    assert bench.ready[-1].restore == META
+    bench.written()
+    assert 1 not in bench.responses
+    bench.raft.step(Applied(10))
+    bench.pump()
+    assert bench.responses[1].response == InstallSnapshotResponse(3, True)
+    assert (bench.status.first_index, bench.status.last_index, bench.status.commit_index) == (11, 10, 10)
+
+
+def test_7_a_conflicting_log_is_dropped_even_behind_the_snapshot() -> None:
+    """Section 7: entries after a conflict with the snapshot are no continuation of it."""
+    bench = Bench(*[1] * 14)
+    install(bench)
+    bench.raft.step(Applied(10))
+    bench.pump()
+    assert bench.status.last_index == 10
+    assert bench.ask(AppendEntries(3, 10, 3, (Entry(11, 3),))).success
+
+
+def test_7_a_log_that_agrees_with_the_snapshot_stays() -> None:
+    """Section 7: retain what follows; it is then applied from the log, without a restore."""
+    bench = Bench(*[3] * 14)
+    token = install(bench)
+    assert bench.responses[token].response.success
+    assert bench.status.last_index == 15
+    assert bench.status.applied_index == 10
+    assert all(r.restore is None for r in bench.ready)
+
+
+def test_7_a_snapshot_never_takes_the_state_machine_back() -> None:
+    """An older snapshot is acknowledged when our log holds its end, refused when it contradicts; never restored."""
+    bench = Bench(*[3] * 14)
+    bench.ask(AppendEntries(3, 15, 3, (), 15))
+    assert bench.ask(InstallSnapshot(3, META)).success
+    assert not bench.ask(InstallSnapshot(3, SnapshotMeta(10, 2, MEMBERS, 1))).success
+    assert all(r.restore is None and r.receive is None for r in bench.ready)
+
+
+def test_7_one_snapshot_at_a_time_and_failure_is_not_the_end() -> None:
+    """A second one is refused; after a broken stream the next may come."""
+    bench = Bench()
+    bench.receive(InstallSnapshot(3, META))
+    second = bench.receive(InstallSnapshot(3, META))
+    assert second is not None
+    assert second.error == "another snapshot is being installed"
+    bench.raft.step(SnapshotReceived(1, "short read"))
+    bench.pump()
+    assert bench.responses[1].error == "short read"
+    install(bench)
+    assert bench.ready[-1].restore == META or bench.ready[-2].restore == META
+
+
+def test_7_a_snapshot_of_a_deposed_leader_is_refused() -> None:
+    """The term is checked when it comes, and again when the bytes are here."""
+    bench = Bench(term=5)
+    assert bench.ask(InstallSnapshot(4, META)) == InstallSnapshotResponse(5, False)
+    bench.receive(InstallSnapshot(5, META))
+    bench.ask(AppendEntries(6), "n3")
+    bench.raft.step(SnapshotReceived(2))
+    bench.pump()
+    assert bench.responses[2].response == InstallSnapshotResponse(6, False)
+
+
+def test_7_nothing_is_applied_while_a_snapshot_is_restored() -> None:
+    """Section 7: entries behind the snapshot wait for it."""
+    bench = Bench()
+    install(bench)
+    bench.ask(AppendEntries(3, 10, 3, (Entry(11, 3),), 11))
+    assert bench.applied == []
+    bench.raft.step(Applied(10))
+    bench.pump()
+    assert [e.index for e in bench.applied] == [11]
+
+
+def test_7_compaction_keeps_a_little_for_those_who_lag() -> None:
+    """Section 7: by entries or by bytes, whichever is less; the term at the edge is not forgotten."""
+    bench = Bench(*[1] * 20, trailing_entries=5)
+    bench.ask(AppendEntries(1, 21, 1, (), 21))
+    bench.raft.step(SnapshotTaken(SnapshotMeta(20, 1, MEMBERS, 1)))
+    bench.pump()
+    assert bench.status.first_index == 16
+    assert bench.writes[-1].compact_to == 15
+    assert bench.ask(AppendEntries(1, 15, 1)).success
+    bench.raft.step(SnapshotTaken(SnapshotMeta(18, 1, MEMBERS, 1)))
+    assert bench.status.snapshot_index == 20
+
+
+def test_7_a_follower_that_lags_too_far_gets_the_snapshot() -> None:
+    """Section 7: when the entry before the next one is gone."""
+    bench = Bench(*[1] * 20, trailing_entries=0).lead()
+    bench.raft.step(SnapshotTaken(SnapshotMeta(20, 1, MEMBERS, 1)))
+    bench.pump()
+    bench.propose(Command(b"x"))
+    (request,) = bench.appends("n3")
+    bench.answer("n3", request, AppendEntriesResponse(2, 4, False, True))
+    (offer,) = bench.take(InstallSnapshot)
+    assert offer.snapshot.index == 20
+    bench.answer("n3", offer, InstallSnapshotResponse(2, True))
+    (request,) = bench.appends("n3")
+    assert request.prev_log_index == 20
+
+
+# --- thesis 3.10: leadership transfer -----------------------------------------------------
+
+
+def test_thesis_3_10_the_target_is_told_when_it_has_everything() -> None:
+    """Thesis section 3.10: not before; proposals are refused meanwhile."""
+    bench = Bench().lead()
+    bench.propose(Command(b"x"))
+    assert bench.propose(TransferLeadership("n3")) is None
+    assert bench.propose(Command(b"y")).reason is Reason.TRANSFER_IN_PROGRESS
+    assert bench.propose(TransferLeadership("n2")).reason is Reason.TRANSFER_IN_PROGRESS
+    bench.accept("n2")
+    assert not bench.take(TimeoutNow)
+    bench.accept("n3")
+    assert len(bench.take(TimeoutNow, "n3")) == 1
+    bench.ask(RequestVote(3, 3, 2, True), "n3")
+    assert isinstance(bench.outcomes[2], Done)
+
+
+def test_thesis_3_10_a_transfer_is_never_stuck() -> None:
+    """It ends by time, on request, and with the leadership; a lost call is repeated."""
+    bench = Bench().lead()
+    bench.propose(TransferLeadership(None))
+    (call,) = bench.take(TimeoutNow)
+    bench.raft.step(Unanswered("n2", call))
+    bench.tick(1)
+    assert len(bench.take(TimeoutNow)) == 1
+    for _ in range(19):
+        bench.accept("n2", "n3")
+        bench.tick(1)
+    assert bench.outcomes[1] == Refused(1, Reason.TRANSFER_TIMEOUT)
+    bench.propose(TransferLeadership("n2"))
+    assert isinstance(bench.propose(AbortTransfer()), Done)
+    assert bench.outcomes[2] == Refused(2, Reason.TRANSFER_ABORTED)
+    assert isinstance(bench.propose(Command(b"x")), Accepted)
+    bench.propose(TransferLeadership("n2"))
+    bench.tick(30)
+    assert bench.outcomes[5] == Refused(5, Reason.TRANSFER_ABORTED)
+
+
+@pytest.mark.parametrize("target", ["n1", "n9"])
+def test_thesis_3_10_only_another_voter_can_be_the_target(target: str) -> None:
+    """Neither the leader itself nor a stranger."""
+    assert Bench().lead().propose(TransferLeadership(target)).reason is Reason.NO_TRANSFER_TARGET
+
+
+def test_thesis_3_10_timeout_now_skips_the_pre_vote() -> None:
+    """Only a member may say it; a stranger is answered and ignored."""
+    bench = Bench()
+    assert bench.ask(TimeoutNow(), "n9") == TimeoutNowResponse()
+    assert bench.status.role is Role.FOLLOWER
+    bench.ask(TimeoutNow(), "n2")
+    assert bench.status.role is Role.CANDIDATE
+    assert all(r.leadership_transfer for r in bench.take(RequestVote))
+
+
+# --- thesis 6.2, 6.4: lease and reads -----------------------------------------------------
+
+
+def test_thesis_6_2_a_leader_without_a_quorum_steps_down() -> None:
+    """Thesis section 6.2: after the lease; one of two followers is enough to stay."""
+    bench = Bench().lead()
+    for _ in range(40):
+        bench.tick(1)
+        bench.accept("n2")
+    assert bench.status.role is Role.LEADER
+    bench.tick(21)
+    assert bench.status.role is Role.FOLLOWER
+
+
+def test_a_leader_whose_disk_hangs_steps_down_and_stays_down() -> None:
+    """Its write is older than an election takes; while it hangs nobody is asked for votes."""
+    bench = Bench().lead()
+    bench.auto_write = False
+    bench.propose(Command(b"x"))
+    for _ in range(21):
+        bench.tick(1)
+        bench.accept("n2", "n3")
+    assert bench.status.role is Role.FOLLOWER
+    bench.take(RequestPreVote)
+    bench.tick(100)
+    assert not bench.take(RequestPreVote)
+    bench.written()
+    bench.tick(20)
+    assert bench.take(RequestPreVote)
+
+
+def test_thesis_6_4_reads_wait_for_an_own_commit_and_a_new_round() -> None:
+    """Thesis section 6.4: neither an old heartbeat's answer nor a non-voter's confirms a read."""
+    bench = Bench().lead(commit=False)
+    bench.tick(4)
+    old = bench.take(AppendEntries)
+    assert bench.propose(Read()) is None
+    appends = [a for a in old if not a.is_heartbeat]
+    bench.answer("n2", appends[0], AppendEntriesResponse(2, 1, True))
+    assert bench.outcomes.get(1) is None, "committed by an answer from before the round"
+    bench.accept("n2")
+    assert bench.outcomes[1] == ReadReady(1, 2)
+
+
+def test_thesis_6_4_non_voters_confirm_nothing() -> None:
+    """Only voters make a quorum."""
+    mixed = Configuration((Server("n1", "n1:1"), Server("n2", "n2:1"), Server("n3", "n3:1", Suffrage.NONVOTER)))
+    bench = Bench(restored=bootstrap(mixed)).lead()
+    assert bench.propose(Read()) is None
+    bench.tick(4)
+    bench.accept("n3")
+    assert bench.outcomes.get(1) is None
+    bench.accept("n2")
+    assert bench.outcomes[1] == ReadReady(1, 2)
+
+
+def test_thesis_6_4_reads_of_a_lost_leadership_are_refused() -> None:
+    """The reader has to ask the next leader."""
+    bench = Bench().lead()
+    bench.propose(Read())
+    bench.ask(AppendEntries(9))
+    assert bench.outcomes[1] == Refused(1, Reason.NOT_LEADER)
+
+
+def test_a_single_server_reads_at_once() -> None:
+    """It is its own majority."""
+    cluster = Cluster(1)
+    leader = cluster.elect()
+    key = leader.propose(Read())
+    assert cluster.outcomes[key] == ReadReady(key, 2)
+
+
+# --- thesis 9.6: pre-vote -----------------------------------------------------------------
+
+
+def test_thesis_9_6_a_pre_vote_changes_nothing() -> None:
+    """Thesis section 9.6: no term, no vote, nothing on disk, at neither end."""
+    bench = Bench()
+    assert bench.ask(RequestPreVote(5, 1, 1)) == RequestPreVoteResponse(5, True)
+    bench.tick(20)
+    assert (bench.status.term, bench.writes) == (1, [])
+
+
+def test_thesis_9_6_without_welcome_no_election() -> None:
+    """Refusals leave the term alone; a peer that does not know the question counts as welcome."""
+    bench = Bench()
+    bench.tick(20)
+    (first, second) = bench.take(RequestPreVote)
+    bench.answer("n2", first, RequestPreVoteResponse(2, False))
+    bench.raft.step(Unanswered("n3", second))
+    bench.pump()
+    assert bench.status.role is Role.PRE_CANDIDATE
+    bench.raft.step(Unanswered("n3", second, too_old=True))
+    bench.pump()
+    assert (bench.status.role, bench.status.term) == (Role.CANDIDATE, 2)
+
+
+def test_thesis_9_6_a_later_term_in_the_answer_is_adopted() -> None:
+    """Only one beyond the proposed term is news."""
+    bench = Bench()
+    bench.tick(20)
+    ask = bench.take(RequestPreVote)[0]
+    bench.answer("n2", ask, RequestPreVoteResponse(7, False))
+    assert (bench.status.role, bench.status.term) == (Role.FOLLOWER, 7)
