@@ -90,7 +90,7 @@ def _check_levels(engine, reference):
 
 
 @given(st.one_of(st.lists(commands, max_size=20), st.lists(commands, min_size=40, max_size=120)))
-@settings(max_examples=250)
+@settings(max_examples=150)
 def test_engine_equals_reference_after_every_command(records):
     engine, reference = listed(MatchingEngine(), 2), listed(ReferenceEngine(), 2)
     for record in records:

@@ -65,6 +65,14 @@ def test_books_of_instruments_are_apart(engine):
     assert engine.depth(2, 9) == ([(100, 5, 1)], [])
 
 
+def test_commands_of_several_instruments_and_accounts_may_share_a_batch(engine):
+    setup = (new(1, SELL, 5, 100, instrument=2), new(2, SELL, 5, 100, account=2))
+    turn = (new(3, BUY, 1, 90), cancel(1), new(4, BUY, 1, 91), replace(2, 4, 101, account=2), new(5, BUY, 1, 92))
+    engine.execute(batch(*setup, *turn), 0)
+    assert engine.depth(1, 9) == ([(92, 1, 1), (91, 1, 1), (90, 1, 1)], [(101, 4, 1)])
+    assert engine.depth(2, 9) == ([], [])
+
+
 def test_an_account_may_trade_with_itself(engine):
     run(engine, new(1, SELL, 5, 100))
     assert fills(engine, new(2, BUY, 5, 100)) == [(1, 5, 100)]

@@ -46,7 +46,7 @@ def crowd(size):
 
 
 @given(crowd(20))
-@settings(max_examples=150)
+@settings(max_examples=80)
 def test_crowded_queues_equal_the_reference(records):
     engine, reference = listed(MatchingEngine()), listed(ReferenceEngine())
     assert reports(engine.execute(batch(*records), 0)) == reports(reference.execute(batch(*records), 0))

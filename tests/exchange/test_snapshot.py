@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from matchengine.exchange.engine import MatchingEngine
-from matchengine.exchange.snapshot import _COUNTERS, _HEADER
+from matchengine.exchange.snapshot import _COUNTERS, _HEADER, _ORDER
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 
@@ -46,6 +46,49 @@ def test_counters_and_time_survive():
     assert copy.time == 77
     ack, taker, _ = reports(copy.execute(batch(new(9, BUY, 1, 100)), 0))
     assert (ack.order_id, taker.trade_id) == (5, 2)
+
+
+@pytest.mark.parametrize("count", [4095, 4096, 4097, 8192])
+def test_blocks_of_orders_may_be_full(count):
+    engine = listed(MatchingEngine(), 2)
+    for start in range(1, count + 1, 1000):
+        names = range(start, min(start + 1000, count + 1))
+        engine.execute(batch(*(new(name, SELL, 1, 1 + name % 7) for name in names)), 0)
+    copy = _restore(b"".join(engine.snapshot()))
+    assert copy.state_hash() == engine.state_hash()
+    assert sum(level[2] for level in copy.depth(1, 9)[1]) == count
+
+
+@pytest.mark.parametrize(
+    ("old", "new_bytes"),
+    [
+        ((1, 1, 5), (1, 0, 5)),  # cl_ord_id 0
+        ((2, 2, 5), (1, 2, 5)),  # an order id twice
+        ((2, 2, 5), (2, 1, 5)),  # a cl_ord_id twice
+        ((2, 2, 5), (9, 2, 5)),  # an order id not given yet
+        ((2, 2, 5), (2, 2, 0)),  # leaves 0
+        ((2, 2, 5), (2, 2, -5)),
+    ],
+)
+def test_an_impossible_order_is_refused(old, new_bytes):
+    engine = listed(MatchingEngine())
+    engine.execute(batch(new(1, SELL, 5, 100), new(2, SELL, 5, 100)), 0)
+    content = b"".join(engine.snapshot())
+    before, after = (_ORDER.pack(number, name, 1, 100, leaves, 0) for number, name, leaves in (old, new_bytes))
+    assert content.count(before) == 1
+    with pytest.raises(ValueError, match="snapshot: "):
+        _restore(content.replace(before, after))
+
+
+def test_orders_out_of_place_are_refused():
+    engine = listed(MatchingEngine())
+    engine.execute(batch(new(1, BUY, 5, 99), new(2, SELL, 5, 101)), 0)
+    content = b"".join(engine.snapshot())
+    bid, ask = _ORDER.pack(1, 1, 1, -99, 5, 0), _ORDER.pack(2, 2, 1, 101, 5, 0)
+    assert bid + ask in content
+    for crossing in (ask + bid, bid + _ORDER.pack(2, 2, 1, 99, 5, 0), bid + _ORDER.pack(2, 2, 1, 101, 5, 2**63 - 5)):
+        with pytest.raises(ValueError, match="snapshot: "):
+            _restore(content.replace(bid + ask, crossing))
 
 
 def test_a_frozen_snapshot_does_not_move():

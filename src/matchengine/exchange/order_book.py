@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop, heappush, merge
 from typing import Final, TypeAlias
 
 #: An open order is a list of seven integers: a list is the fastest mutable record that CPython has.
@@ -28,6 +28,7 @@ NO_KEY: Final = 2**65
 #: A queue is a list while it is short, for its size, and a deque once taking from its front would cost.
 _LONG_QUEUE: Final = 64
 _FEW_STALE: Final = 1024
+_SORT_AT_ONCE: Final = 32 * 1024
 
 Queue: TypeAlias = list[Order] | deque[Order]
 
@@ -127,7 +128,10 @@ class OrderBook:
     def orders(self) -> Iterator[Order]:
         """All open orders: the bids, then the asks, each side in price-time order."""
         levels = self.levels
-        for key in sorted(levels):
+        keys = list(levels)
+        # One sort of all keys would keep other threads waiting while it runs.
+        runs = [sorted(keys[start : start + _SORT_AT_ONCE]) for start in range(0, len(keys), _SORT_AT_ONCE)]
+        for key in merge(*runs):
             for order in levels[key]:
                 if order[LEAVES]:
                     yield order

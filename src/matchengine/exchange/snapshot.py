@@ -5,7 +5,8 @@
     snapshot   = magic | u16 format | i64 exchange time (ns) | state
     state      = u64 last order id | u64 last trade id | u32 instruments | definition* | orders of each instrument
     definition = as in the body of a kind-2 batch
-    orders     = u64 count | order*, the bids, then the asks, each side in price-time order
+    orders     = block*, of 4,096 orders each, then one of fewer: bids, then asks, each side in price-time order
+    block      = u32 count | order*
     order      = u64 order id | u64 cl_ord_id | u32 account | i64 key | i64 leaves | i64 cum
 
 The hash is taken over ``state``: neither time nor the bounds of batches are in it.
@@ -14,6 +15,7 @@ The hash is taken over ``state``: neither time nor the bounds of batches are in 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from struct import Struct
 from typing import Final
 
@@ -26,10 +28,10 @@ FORMAT: Final = 1
 _MAGIC: Final = b"MEXCHNGE"
 _HEADER: Final = Struct("<8sHq")
 _COUNTERS: Final = Struct("<QQI")
-_COUNT: Final = Struct("<Q")
+_COUNT: Final = Struct("<I")
 _ORDER: Final = Struct("<QQIqqq")
 #: Small enough that hashing or writing one never keeps other threads waiting.
-_ORDERS_PER_CHUNK: Final = 4096
+_ORDERS_PER_BLOCK: Final = 4096
 
 
 def encode_header(time: int) -> bytes:
@@ -44,13 +46,18 @@ def encode_state(
     yield _COUNTERS.pack(last_order_id, last_trade_id, len(instruments))
     yield b"".join(instrument.pack() for instrument in instruments)
     for each in orders:
+        yield from _blocks(iter(each))
+
+
+def _blocks(orders: Iterator[Order]) -> Iterator[bytes]:
+    size = _ORDERS_PER_BLOCK
+    while size == _ORDERS_PER_BLOCK:
         records = [
             _ORDER.pack(order_id, cl_ord_id, account, key, leaves, cum)
-            for leaves, cum, key, cl_ord_id, order_id, account, _ in each
+            for leaves, cum, key, cl_ord_id, order_id, account, _ in islice(orders, _ORDERS_PER_BLOCK)
         ]
-        yield _COUNT.pack(len(records))
-        for start in range(0, len(records), _ORDERS_PER_CHUNK):
-            yield b"".join(records[start : start + _ORDERS_PER_CHUNK])
+        size = len(records)
+        yield _COUNT.pack(size) + b"".join(records)
 
 
 class _Reader:
@@ -107,11 +114,9 @@ class SnapshotReader:
     def orders(self) -> Iterator[Order]:
         """All open orders, checked one by one; to be drained before :meth:`finish`."""
         for number in range(1, self._instruments + 1):
-            (count,) = _COUNT.unpack(self._reader.take(_COUNT.size))
             previous = -MAX_INT64
             best_bid = 0
-            for _ in range(count):
-                order = self._read_order(number)
+            for order in self._read_orders(number):
                 key = order[KEY]
                 if key < previous:
                     raise ValueError(f"snapshot: order {order[ORDER_ID]} is out of price order")
@@ -120,6 +125,15 @@ class SnapshotReader:
                     raise ValueError(f"snapshot: order {order[ORDER_ID]} crosses the book")
                 previous = key
                 yield order
+
+    def _read_orders(self, number: int) -> Iterator[Order]:
+        count = _ORDERS_PER_BLOCK
+        while count == _ORDERS_PER_BLOCK:
+            (count,) = _COUNT.unpack(self._reader.take(_COUNT.size))
+            if count > _ORDERS_PER_BLOCK:
+                raise ValueError(f"snapshot: a block of {count} orders is above the limit of {_ORDERS_PER_BLOCK}")
+            for _ in range(count):
+                yield self._read_order(number)
 
     def _read_order(self, number: int) -> Order:
         order_id, cl_ord_id, account, key, leaves, cum = _ORDER.unpack(self._reader.take(_ORDER.size))
