@@ -206,10 +206,12 @@ def test_7_a_log_that_agrees_with_the_snapshot_stays() -> None:
 
 def test_7_a_snapshot_never_takes_the_state_machine_back() -> None:
     """An older snapshot is acknowledged when our log holds its end, refused when it contradicts; never restored."""
-    bench = Bench(*[3] * 14)
+    bench = Bench(*[3] * 14, trailing_entries=0)
     bench.ask(AppendEntries(3, 15, 3, (), 15))
     assert bench.ask(InstallSnapshot(3, META)).success
     assert not bench.ask(InstallSnapshot(3, SnapshotMeta(10, 2, MEMBERS, 1))).success
+    bench.raft.step(SnapshotTaken(SnapshotMeta(14, 3, MEMBERS, 1)))
+    assert bench.ask(InstallSnapshot(3, META)).success, "what is compacted away is committed"
     assert all(r.restore is None and r.receive is None for r in bench.ready)
 
 

@@ -91,8 +91,13 @@ class Installer:
             self._answer(running.token, success=True)
 
     def _answer_stale(self, token: int, request: InstallSnapshot) -> None:
+        """We are as far already: success unless our log ends differently there.
+
+        What we have compacted away is committed, so it is the leader's, too; to refuse would make
+        it send the same snapshot for ever.
+        """
         snapshot = request.snapshot
-        self._answer(token, success=self._core.log.matches(snapshot.index, snapshot.term))
+        self._answer(token, success=self._core.log.term(snapshot.index) in (None, snapshot.term))
 
     def _answer(self, token: int, *, success: bool) -> None:
         self._core.respond(token, InstallSnapshotResponse(self._core.term, success))
