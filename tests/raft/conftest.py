@@ -1,4 +1,4 @@
-"""Makes the helpers beside the tests importable and builds the golden traces' settings."""
+"""Makes the helpers beside these tests importable (pytest imports each test file by itself)."""
 
 from __future__ import annotations
 
