@@ -10,7 +10,12 @@ import sys
 import time
 from pathlib import Path
 
+import grpc
 import pytest
+
+from matchengine.cluster.processes import free_addresses
+from matchengine.v1.cluster_pb2 import StatusRequest
+from matchengine.v1.cluster_pb2_grpc import ClusterStub
 
 SOURCES = Path(__file__).resolve().parents[2] / "src"
 COMMAND = [sys.executable, "-m", "matchengine.cli.main"]
@@ -55,12 +60,15 @@ class RunningNode:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen([*COMMAND, *arguments], env=ENVIRONMENT, stderr=log)
 
-    def status(self):
-        done = run("status", "--addresses", self.address, "--json")
-        return done.last if done.code == 0 else None
+    def role(self):
+        with grpc.insecure_channel(self.address) as channel:
+            try:
+                return ClusterStub(channel).Status(StatusRequest(), timeout=1).role
+            except grpc.RpcError:
+                return ""
 
     def leads(self):
-        until(lambda: (self.status() or {}).get("role") == "leader", f"{self.id} leads\n{self.log.read_text()}")
+        until(lambda: self.role() == "leader", f"{self.id} leads\n{self.log.read_text()}")
         return self
 
     def stop(self, number=signal.SIGTERM):
@@ -71,8 +79,6 @@ class RunningNode:
 @pytest.fixture
 def start_node(tmp_path):
     """Starts nodes; whatever still runs is killed at the end."""
-    from matchengine.cluster.processes import free_addresses
-
     running = []
 
     def start(node_id="nodeA", *more, address=None):

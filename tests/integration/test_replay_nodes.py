@@ -65,7 +65,7 @@ def morning(shared_data, tmp_path):
 
 def test_a_real_morning_on_three_nodes_with_a_kill(morning, matchengine):
     arguments = ("--format", "lobster", "--nodes", 3, "--kill-leader-at", "0.5", "--json")
-    done = matchengine("replay", morning(12_000), *arguments)
+    done = matchengine("replay", morning(8_000), *arguments)
     assert done.code == 0, done.err
     result = done.last
     assert (result["trade_differences"], result["book_differences"]) == (0, 0)
