@@ -101,7 +101,7 @@ def test_engine_equals_reference_after_every_command(records):
 
 
 @given(st.lists(st.one_of(new_orders, amends, replaces), min_size=40, max_size=150))
-@settings(max_examples=150)
+@settings(max_examples=80)
 def test_sweeping_and_long_queues_change_nothing(records):
     """With its bounds made tiny, the book sweeps and turns lists into deques all the time."""
     few, long = order_book._FEW_STALE, order_book._LONG_QUEUE
@@ -118,7 +118,7 @@ def test_sweeping_and_long_queues_change_nothing(records):
 
 
 @given(st.lists(st.one_of(new_orders, amends, commands), min_size=20, max_size=120), st.data())
-@settings(max_examples=150)
+@settings(max_examples=60)
 def test_engine_equals_reference_batch_by_batch(records, data):
     """Within a batch the engine remembers its account and its book from one command to the next."""
     engine, reference = listed(MatchingEngine(), 2), listed(ReferenceEngine(), 2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exchange_tools import BUY, SELL, batch, cancel, listed, new, replace, reports, run
+from exchange_tools import BUY, IOC, SELL, batch, cancel, listed, new, replace, reports, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -32,25 +32,29 @@ def test_an_order_that_left_from_the_middle_for_another_price_stands_there_only(
     assert engine.depth(1, 9) == ([], [(100, 10, 2), (101, 5, 1)])
 
 
-def crowd(size):
-    """Commands on few prices, so that queues are long and most orders leave from the middle."""
-    side = st.sampled_from((BUY, SELL))
-    name, quantity = st.integers(1, size), st.integers(1, 5)
-    rests = st.builds(lambda n, s, q, away: new(n, s, q, 99 - away if s == BUY else 101 + away), name, side, quantity,
-                      st.integers(0, 1))  # fmt: skip
-    moves = st.builds(lambda n, q, p, flags: replace(n, q, p, flags=flags), name, quantity,
-                      st.sampled_from((98, 99, 101, 102)), st.sampled_from((0, 2, 3)))  # fmt: skip
-    takes = st.builds(lambda s, q: new(99, s, q, 102 if s == BUY else 98, tif=3), side, st.integers(1, 12))
-    return st.lists(st.one_of(rests, rests, rests, rests, moves, moves, st.builds(cancel, name), takes), min_size=30,
-                    max_size=150)  # fmt: skip
+def _rest(name, side, quantity, away):
+    return new(name, side, quantity, 99 - away if side == BUY else 101 + away, instrument=1 + name % 2)
 
 
-@given(crowd(20))
+def _take(side, quantity, instrument):
+    return new(99, side, quantity, 102 if side == BUY else 98, tif=IOC, instrument=instrument)
+
+
+names, sides, quantities, instruments = st.integers(1, 30), st.sampled_from((BUY, SELL)), st.integers(1, 5), (1, 2)
+rests = st.builds(_rest, names, sides, quantities, st.integers(0, 1))
+cancels = st.builds(cancel, names)
+moves = st.builds(replace, names, quantities, st.sampled_from((98, 99, 101, 102)), flags=st.sampled_from((0, 2, 3)))
+takes = st.builds(_take, sides, st.integers(1, 12), st.sampled_from(instruments))
+#: Two books of few prices, so that queues are long and most orders leave from the middle.
+crowds = st.lists(st.one_of(rests, rests, rests, rests, moves, cancels, cancels, takes), min_size=30, max_size=150)
+
+
+@given(crowds)
 @settings(max_examples=80)
 def test_crowded_queues_equal_the_reference(records):
-    engine, reference = listed(MatchingEngine()), listed(ReferenceEngine())
+    engine, reference = listed(MatchingEngine(), 2), listed(ReferenceEngine(), 2)
     assert reports(engine.execute(batch(*records), 0)) == reports(reference.execute(batch(*records), 0))
-    assert engine.depth(1, 9) == reference.depth(1, 9)
+    assert all(engine.depth(number, 9) == reference.depth(number, 9) for number in instruments)
     assert engine.state_hash() == reference.state_hash()
 
 
@@ -72,6 +76,16 @@ def test_prices_that_come_and_go_leave_nothing():
     book = engine._matcher.books[1]
     assert len(book.levels) == len(book.asks) - 1 <= BOUND
     assert engine.depth(1, 9) == ([], [])
+
+
+def test_an_order_that_wanders_leaves_no_prices_behind():
+    engine = listed(MatchingEngine())
+    run(engine, new(1, SELL, 5, 100))
+    for price in range(101, 20_001, 500):
+        engine.execute(batch(*(replace(1, 5, step) for step in range(price, price + 500))), 0)
+    book = engine._matcher.books[1]
+    assert len(book.levels) == len(book.asks) - 1 <= BOUND
+    assert len(engine.depth(1, 9)[1]) == 1
 
 
 def test_accounts_that_come_and_go_leave_nothing():
