@@ -47,7 +47,7 @@ class MatchingEngine(Door):
     def state_hash(self) -> bytes:
         """SHA-256 of instruments, open orders in price-time order, and counters.
 
-        Equal for equal commands, however batched and whenever stamped.  Costs about a microsecond per open order.
+        Equal for equal commands, however batched and whenever stamped.  Costs less than a microsecond per open order.
         """
         digest = hashlib.sha256()
         for chunk in self._state():
