@@ -114,8 +114,18 @@ def test_what_the_parser_refuses_is_a_usage_error(path, capsys):
         assert main(arguments) == 2
 
 
-def test_help_shows_an_example_for_every_command(capsys):
-    names = ("node", "submit", "cancel", "book", "demo", "replay", "status")
-    for words in (*([name] for name in names), ["instrument", "add"], ["instrument", "list"], ["member", "add"]):
-        assert main([*words, "--help"]) == 0
-        assert f"matchengine {' '.join(words)}" in " ".join(capsys.readouterr().out.split())
+COMMANDS = ("node", "submit", "cancel", "book", "demo", "replay", "status")
+SUBCOMMANDS = (("instrument", "add"), ("instrument", "list"), ("member", "add"), ("member", "list"))
+
+
+@pytest.mark.parametrize("words", [*((name,) for name in COMMANDS), *SUBCOMMANDS], ids=" ".join)
+def test_help_shows_an_example(capsys, words):
+    assert main([*words, "--help"]) == 0
+    assert f"Example: matchengine {' '.join(words)}" in " ".join(capsys.readouterr().out.split())
+
+
+def test_help_lists_the_commands(capsys):
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in (*COMMANDS, "instrument", "member"))
+    assert "Show an order book as a ladder." in text

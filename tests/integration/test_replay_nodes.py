@@ -113,3 +113,17 @@ def processes_that_name(folder):
             if entry.name.isdigit() and f"{folder}/matchengine-" in (entry / "cmdline").read_text():
                 found.append(entry.name)
     return found
+
+
+def test_a_node_that_dies_by_itself_ends_the_replay(shared_data, tmp_path):
+    path = shared_data / "flash" / "normal.bin.xz"
+    arguments = ["replay", str(path), "--format", "flash", "--nodes", "1", "--batch", "5", "--work-dir", str(tmp_path)]
+    process = subprocess.Popen([*COMMAND, *arguments], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    first = process.stderr.readline()
+    assert first.startswith("replay:")
+    for number in processes_that_name(tmp_path):
+        os.kill(int(number), signal.SIGKILL)
+    _, rest = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert "node1 has ended by itself" in rest
+    assert list(tmp_path.iterdir()) == []

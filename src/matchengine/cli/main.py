@@ -7,31 +7,39 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
+from matchengine import __version__
 from matchengine.cli.exits import Exit, complain
 from matchengine.errors import MatchEngineError, RefusedError
 
 app = App(
     name="matchengine",
     help="A fault-tolerant order-matching engine: order books replicated through a Raft log over gRPC.",
+    version=__version__,
     help_format="markdown",
     exit_on_error=False,
     result_action="return_value",
 )
-app.command("matchengine.cli.node:node", name="node", help="Run one node of a cluster.")
-app.command("matchengine.cli.member:app", name="member", help="Add a node to a cluster, or list its members.")
-app.command("matchengine.cli.status:status", name="status", help="Show how the nodes stand.")
-app.command("matchengine.cli.instrument:app", name="instrument", help="Create and list instruments.")
-app.command("matchengine.cli.orders:submit", name="submit", help="Send one order.")
-app.command("matchengine.cli.orders:cancel", name="cancel", help="Cancel an open order.")
-app.command("matchengine.cli.book:book", name="book", help="Show an order book.")
-app.command("matchengine.cli.demo:demo", name="demo", help="Three nodes, an order stream, a killed leader.")
-app.command("matchengine.cli.replay:replay", name="replay", help="Replay a recording and judge the fills.")
+for _name, _place in {
+    "node": "node:node",
+    "member": "member:app",
+    "status": "status:status",
+    "instrument": "instrument:app",
+    "submit": "orders:submit",
+    "cancel": "orders:cancel",
+    "book": "book:book",
+    "demo": "demo:demo",
+    "replay": "replay:replay",
+}.items():
+    app.command(f"matchengine.cli.{_place}", name=_name)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code (see :class:`matchengine.cli.exits.Exit`)."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if not words or words[0] in app.help_flags:
+        _import_all()
     try:
-        code = app(arguments)
+        code = app(words)
     except CycloptsError:
         return Exit.USAGE  # it has been printed
     except ValueError as error:
@@ -46,6 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return code if isinstance(code, int) else Exit.OK
+
+
+def _import_all() -> None:
+    """The list of commands shows what each one says of itself."""
+    for name in app:
+        _ = app[name]
 
 
 if __name__ == "__main__":

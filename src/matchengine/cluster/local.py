@@ -93,19 +93,20 @@ class LocalCluster:
         try:
             async with asyncio.timeout(STEP_S):
                 while not await check():
-                    self._check_running()
+                    self.check_running()
                     await asyncio.sleep(_POLL_S)
         except TimeoutError:
             raise ClusterError(f"waited {STEP_S:g} s in vain until {what}{self.last_words()}") from None
 
-    def last_words(self) -> str:
-        """The end of every node's log, for an error's text."""
-        return "".join(f"\n--- {node.id} ---\n{node.last_words()}" for node in self.nodes)
-
-    def _check_running(self) -> None:
+    def check_running(self) -> None:
+        """ClusterError if a process has ended by itself."""
         for node in self.nodes:
             if not node.running:
                 raise ClusterError(f"{node.id} has ended by itself{self.last_words()}")
+
+    def last_words(self) -> str:
+        """The end of every node's log, for an error's text."""
+        return "".join(f"\n--- {node.id} ---\n{node.last_words()}" for node in self.nodes)
 
     async def _leads(self, node: NodeProcess) -> bool:
         status = await self.admin.try_status(node.address)

@@ -63,11 +63,12 @@ class Lines:
 
     def show(self, picture: Picture) -> None:
         """Print the moment if enough time has passed, or if something happened to the leader."""
-        if picture.elapsed_s < self._next_s and picture.story == self._story:
+        news = picture.story if picture.story != self._story else ""
+        if picture.elapsed_s < self._next_s and not news:
             return
         self._next_s, self._story = picture.elapsed_s + self._interval_s, picture.story
         roles = ", ".join(f"{node} {role}" for node, role in picture.nodes)
-        print(f"{picture.elapsed_s:5.1f} s  {_counts(picture)}  [{roles}]  {picture.story}", flush=True)
+        print(f"{picture.elapsed_s:5.1f} s  {_counts(picture)}  [{roles}]  {news}".rstrip(), flush=True)
 
 
 class Terminal:

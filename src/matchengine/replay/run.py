@@ -149,10 +149,11 @@ class ClusterRun:
     # --- watching --------------------------------------------------------------------------
 
     async def _watchdog(self) -> None:
-        """Report progress on stderr; ClusterError when there is none for a minute."""
+        """Report progress on stderr; ClusterError when there is none for a minute, or a node is gone."""
         last, since = -1, time.monotonic()
         while True:
             await asyncio.sleep(_REPORT_S)
+            self._cluster.check_running()
             done = self._acknowledged_messages()
             print(f"replay: {done:,} of {self._workload.messages:,} messages", file=sys.stderr, flush=True)
             if done != last:
