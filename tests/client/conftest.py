@@ -127,24 +127,36 @@ class FakeNode(SessionsServicer, MachineServicer, ClusterServicer):
         answer = self.cluster.apply(close_envelope(request.session_id))
         return machine_pb2.CloseSessionResponse(status=int(answer.status))
 
+    async def Apply(self, request, context):
+        await self._must_lead(context)
+        if request.command == b"bad":
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "command: b'bad' is not to my taste")
+        return await self._apply(request, context)
+
+    async def _apply(self, request, context):
+        fault = self.cluster.fault(self, request.sequence)
+        if fault == "refuse":
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "not the leader any more")
+        if fault == "invalid":
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "command: is not to my taste")
+        answer = self.cluster.apply(
+            command_envelope(request.session_id, request.sequence, request.acknowledged, request.command)
+        )
+        if fault == "drop":
+            await context.abort(grpc.StatusCode.UNKNOWN, "leadership was lost")
+        await self.awake.wait()
+        return machine_pb2.ApplyResponse(
+            sequence=request.sequence + (fault == "mislabel"),
+            status=int(answer.status),
+            index=answer.value,
+            answer=answer.payload,
+        )
+
     async def ApplyStream(self, requests, context):
         self.streams += 1
         async for request in requests:
             await self._must_lead(context)
-            fault = self.cluster.fault(self, request.sequence)
-            if fault == "refuse":
-                await context.abort(grpc.StatusCode.UNAVAILABLE, "not the leader any more")
-            if fault == "invalid":
-                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "command: is not to my taste")
-            answer = self.cluster.apply(
-                command_envelope(request.session_id, request.sequence, request.acknowledged, request.command)
-            )
-            if fault == "drop":
-                await context.abort(grpc.StatusCode.UNKNOWN, "leadership was lost")
-            await self.awake.wait()
-            yield machine_pb2.ApplyResponse(
-                sequence=request.sequence, status=int(answer.status), index=answer.value, answer=answer.payload
-            )
+            yield await self._apply(request, context)
 
     async def Query(self, request, context):
         await self.awake.wait()

@@ -9,6 +9,8 @@ from matchengine.client import leader as leader_module
 from matchengine.client.leader import parse_addresses
 from matchengine.errors import RefusedError, StoppedError, UnknownOutcomeError
 from matchengine.sessions import SessionLimits, close_envelope
+from matchengine.v1 import machine_pb2 as pb
+from matchengine.v1.machine_pb2_grpc import MachineStub
 
 
 def run(scenario):
@@ -97,6 +99,24 @@ def test_a_moving_leader_executes_everything_once(fake_cluster, fault):
                 assert client.session.streams == 7
             assert cluster.recorder.commands == numbered(60)
             assert len(broken) == 6
+
+    run(scenario)
+
+
+def test_an_answer_to_something_else_is_not_taken(fake_cluster):
+    async def scenario():
+        async with fake_cluster(1) as cluster:
+            seen = []
+
+            def mislabel(node, sequence):
+                seen.append(sequence)
+                return "mislabel" if seen.count(3) == 1 and sequence == 3 else ""
+
+            cluster.fault = mislabel
+            async with Client(addresses(cluster), window=1) as client:
+                assert await send_all(client, numbered(5)) == [b"did %d" % n for n in range(5)]
+                assert client.session.streams == 2
+            assert cluster.recorder.commands == numbered(5)
 
     run(scenario)
 
@@ -225,6 +245,60 @@ def test_closing_fails_what_is_under_way_and_ends_the_session(fake_cluster):
             assert len(cluster.machine) == 0
             with pytest.raises(StoppedError):
                 await client.submit(b"y")
+
+    run(scenario)
+
+
+def alone(command):
+    async def call(channel, session_id, sequence, acknowledged):
+        request = pb.ApplyRequest(session_id=session_id, sequence=sequence, acknowledged=acknowledged, command=command)
+        return await MachineStub(channel).Apply(request, timeout=1)
+
+    return call
+
+
+def test_a_command_alone_shares_the_sequences_and_follows_the_leader(fake_cluster):
+    async def scenario():
+        async with fake_cluster(2) as cluster, Client(addresses(cluster), window=4) as client:
+            broken = set()
+
+            def break_off(node, sequence):
+                if sequence in (11, 12) and sequence not in broken:
+                    broken.add(sequence)
+                    cluster.leader = cluster.nodes[sequence % 2]
+                    return "drop" if sequence == 11 else "refuse"
+                return ""
+
+            cluster.fault = break_off
+            futures = [await client.submit(command) for command in numbered(10)]
+            for number in (10, 11):
+                assert (await client.session.alone(alone(b"%d" % number))).answer == b"did %d" % number
+            assert all(future.done() for future in futures)
+            assert await client.apply(b"12") == b"did 12"
+            assert cluster.recorder.commands == numbered(13)
+            assert broken == {11, 12}
+
+    run(scenario)
+
+
+def test_a_command_alone_that_is_refused_leaves_no_gap(fake_cluster):
+    async def scenario():
+        async with fake_cluster(1) as cluster, Client(addresses(cluster)) as client:
+            with pytest.raises(RefusedError, match="not to my taste"):
+                await client.session.alone(alone(b"bad"))
+            assert await client.apply(b"good") == b"did good"
+
+    run(scenario)
+
+
+def test_a_command_alone_that_is_given_up_ends_the_session(fake_cluster):
+    async def scenario():
+        async with fake_cluster(1) as cluster, Client(addresses(cluster)) as client:
+            cluster.leader = None
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(client.session.alone(alone(b"x")), 0.1)
+            with pytest.raises(UnknownOutcomeError, match="sequence 1 was given up"):
+                await client.apply(b"y")
 
     run(scenario)
 

@@ -249,7 +249,6 @@ class Session(Generic[C, A]):
 
     async def _converse(self) -> None:
         """Serve the queue over one stream; ends by raising ``_MovedError`` or what ended the session."""
-        self._written = 0
         self._more.set()
         self.streams += 1
         stream = self._wire.open(self._where())
