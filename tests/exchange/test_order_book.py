@@ -78,6 +78,15 @@ def test_prices_that_come_and_go_leave_nothing():
     assert engine.depth(1, 9) == ([], [])
 
 
+def test_prices_that_are_traded_away_leave_nothing():
+    engine = listed(MatchingEngine())
+    for price in range(20_000, 0, -500):
+        falls = [part for px in range(price, price - 500, -1) for part in (new(1, SELL, 5, px), new(2, BUY, 5, px))]
+        engine.execute(batch(*falls), 0)
+    book = engine._matcher.books[1]
+    assert len(book.levels) == len(book.asks) - 1 <= BOUND
+
+
 def test_an_order_that_wanders_leaves_no_prices_behind():
     engine = listed(MatchingEngine())
     run(engine, new(1, SELL, 5, 100))

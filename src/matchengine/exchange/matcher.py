@@ -329,7 +329,8 @@ class Matcher:
             )  # fmt: skip
             if not resting:
                 del self.accounts[owner][cl_ord_id]
-                book.drop_front(queue, key)
+                if not book.drop_front(queue, key):
+                    book.drop_best(opposite)
         taker[LEAVES], taker[CUM] = leaves, cum
 
 
