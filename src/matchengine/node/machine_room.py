@@ -47,7 +47,9 @@ class MachineRoom:
         self._queue: deque[tuple[Entry, ...]] = deque()
         self._capturing = False
         self._persisting = False
+        self._stopped = False
         self._asked: list[OnSnapshot] = []
+        self._served: list[OnSnapshot] = []
         self.restoring = False
         self.applied: Index = 0
         self._applied_term: Term = 0
@@ -57,6 +59,14 @@ class MachineRoom:
         self._bytes_since_snapshot = 0
         if snapshot is not None:
             self._start_restore(snapshot)
+
+    def stop(self, error: Exception) -> None:
+        """Begin nothing more; whoever waits for a snapshot gets ``error``."""
+        self._stopped = True
+        self._queue.clear()
+        waiting, self._asked, self._served = [*self._served, *self._asked], [], []
+        for done in waiting:
+            done(None, error)
 
     # --- applying --------------------------------------------------------------------------
 
@@ -114,15 +124,17 @@ class MachineRoom:
             self._begin_snapshot()
 
     def _begin_snapshot(self) -> None:
-        if self.restoring or self._capturing or self._persisting:
+        if self.restoring or self._capturing or self._persisting or self._stopped:
             return
         meta = SnapshotMeta(self.applied, self._applied_term, self._configuration, self._configuration_index)
         self._capturing = self._persisting = True
         self._entries_since_snapshot = self._bytes_since_snapshot = 0
-        asked, self._asked = self._asked, []
+        self._served, self._asked = self._asked, []
 
         def captured(chunks: Iterator[bytes] | None, error: Exception | None) -> None:
             self._capturing = False
+            if self._stopped:
+                return
             if chunks is None:
                 self._on_error(error or TypeError("snapshot: the state machine returned None"))
                 return
@@ -135,7 +147,8 @@ class MachineRoom:
                 self._on_error(error or RuntimeError("snapshot: not written"))
                 return
             self._on_snapshot(meta)
-            for done in asked:
+            served, self._served = self._served, []
+            for done in served:
                 done(meta, None)
             self._snapshot_if_due()
 

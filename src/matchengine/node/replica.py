@@ -378,6 +378,7 @@ class Replica:
     def _fail_everything(self, error: Exception) -> None:
         stopped = StoppedError(str(error))
         self._fail_waiting(UnknownOutcomeError(f"node stopped: {error}"))
+        self._room.stop(stopped)
         proposed, self._proposed = self._proposed, {}
         for done in proposed.values():
             done(None, stopped)

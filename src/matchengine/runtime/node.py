@@ -82,6 +82,7 @@ class Node:
         self._watchers: list[Callable[[bool], None]] = []
         self._leading = False
         self._pump_due = False
+        self._running = False
         self._stopping = False
         self._failure: Exception | None = None
         self._stopped = asyncio.Event()
@@ -91,19 +92,26 @@ class Node:
     async def start(self) -> None:
         """Open the data directory, bind the address, and take part in the cluster.
 
-        Raises StorageError (directory unusable) or OSError (address unusable).
+        Raises StorageError (directory unusable), OSError (address unusable), or what stopped the node meanwhile.
         """
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         self._loop = asyncio.get_running_loop()
         self._storage = await asyncio.to_thread(open_storage, self.config.data_dir, self.config.id)
         try:
-            restored = await asyncio.to_thread(self._restore)
-            self._build(restored)
-            await self._serve()
+            self._build(await asyncio.to_thread(self._restore))
         except BaseException:
             self._storage.close()
             raise
-        self._ticker = Ticker(self._loop, self.config.timing.tick_ms / 1000, self._replica.tick)
+        self._running = True
+        try:
+            await self._serve()
+        except BaseException:
+            await self.stop()
+            if self._failure is not None:
+                raise self._failure from None
+            raise
+        if self._failure is not None:
+            await self.wait_stopped()
 
     def _restore(self) -> Restored:
         restored = self._storage.restore()
@@ -140,22 +148,27 @@ class Node:
             on_soft_state=self._soft_state_changed,
             on_stop=self._failed,
         )
+        self._server = grpc.aio.server(options=_SERVER_OPTIONS)
+        self._expiry = SessionExpiry(self, config.session_idle_s)
+        self._ticker = Ticker(self._loop, timing.tick_ms / 1000, self._replica.tick)
 
     async def _serve(self) -> None:
-        self._server = grpc.aio.server(options=_SERVER_OPTIONS)
         service = RaftTransportService(
             self.config.id, self.config.address, self._replica.receive, self._storage.snapshots.create, self._loop
         )
         add_transport(service, self._server)
         for add in self._services:
             add(self, self._server)
-        if not self._server.add_insecure_port(self.config.listen_address):
-            raise OSError(f"listen: cannot bind {self.config.listen_address}")
+        try:
+            self._server.add_insecure_port(self.config.listen_address)
+        except RuntimeError as error:
+            raise OSError(f"listen: cannot bind {self.config.listen_address}; is the address in use?") from error
         await self._server.start()
-        self._expiry = SessionExpiry(self, self.config.session_idle_s)
 
     async def stop(self) -> None:
-        """Hand leadership over if there is somebody to take it, then stop cleanly."""
+        """Hand leadership over if there is somebody to take it, then stop cleanly; nothing to do unless started."""
+        if not self._running:
+            return
         if self._stopping:
             await self._stopped.wait()
             return
@@ -185,12 +198,13 @@ class Node:
         self._stopped.set()
 
     def _failed(self, error: Exception) -> None:
-        if self._stopping:
-            return
+        if isinstance(error, StoppedError):
+            return  # somebody asked for it
         logger.critical("node %s stops: %s", self.config.id, error)
         self._failure = error
-        self._stopping = True
-        self._closing = self._loop.create_task(self._shut_down())
+        if not self._stopping:
+            self._stopping = True
+            self._closing = self._loop.create_task(self._shut_down())
 
     # --- driving the replica ---------------------------------------------------------------
 
@@ -201,8 +215,11 @@ class Node:
 
     def _pump(self) -> None:
         self._pump_due = False
-        if self._replica.pump():
-            self._wake()
+        try:
+            if self._replica.pump():
+                self._wake()
+        except Exception as error:  # noqa: BLE001 - part of what was due is done and the rest lost: no way on
+            self._replica.stop(error)
 
     def _soft_state_changed(self, state: SoftState) -> None:
         leading = state.role is Role.LEADER

@@ -1,0 +1,177 @@
+"""A node from start to stop, on a loopback port of its own: whatever goes wrong ends with a clear error, not a hang."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+
+from matchengine.cluster.processes import free_addresses
+from matchengine.errors import RefusedError, StoppedError
+from matchengine.raft.types import Entry
+from matchengine.runtime.config import NodeConfig
+from matchengine.runtime.node import Node
+from matchengine.storage.contracts import StorageError
+
+PATIENCE_S = 30
+Run: TypeAlias = Callable[[Coroutine[Any, Any, None]], None]
+
+
+class Counter:
+    """Counts commands; ``gate`` holds its snapshots back, before or (``lazy``) while they are written."""
+
+    def __init__(self, *, unreadable: bool = False, lazy: bool = False) -> None:
+        self.count = 0
+        self.unreadable = unreadable
+        self.lazy = lazy
+        self.reached = threading.Event()
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def apply(self, entries: Sequence[Entry]) -> Sequence[bytes]:
+        self.count += len(entries)
+        return [b"%d" % self.count] * len(entries)
+
+    def snapshot(self) -> Iterator[bytes]:
+        if not self.lazy:
+            self._pass_gate()
+        return self._chunks()
+
+    def _chunks(self) -> Iterator[bytes]:
+        if self.lazy:
+            self._pass_gate()
+        yield b"%d" % self.count
+
+    def _pass_gate(self) -> None:
+        self.reached.set()
+        self.gate.wait(PATIENCE_S)
+
+    def restore(self, chunks: Iterable[bytes]) -> None:
+        if self.unreadable:
+            raise ValueError("this snapshot means nothing to me")
+        self.count = int(b"".join(chunks))
+
+
+def node(folder: Path, machine: Counter, *, node_id: str = "a", address: str = "") -> Node:
+    address = address or free_addresses(1)[0]
+    return Node(NodeConfig(node_id, address, folder / node_id, bootstrap=True), machine)
+
+
+async def led(node: Node) -> Node:
+    leads = asyncio.Event()
+    node.on_leadership(lambda leading: leads.set() if leading else leads.clear())
+    await node.start()
+    await leads.wait()
+    return node
+
+
+@pytest.fixture(scope="module")
+def run() -> Iterator[Run]:
+    """Runs a scenario; all on one event loop, as gRPC likes it."""
+
+    async def bounded(scenario: Coroutine[Any, Any, None]) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            await scenario
+
+    with asyncio.Runner() as runner:
+        yield lambda scenario: runner.run(bounded(scenario))
+
+
+def test_a_snapshot_that_cannot_be_restored_fails_the_start(tmp_path: Path, run: Run) -> None:
+    async def scenario() -> None:
+        first = await led(node(tmp_path, Counter()))
+        await first.propose(b"x")
+        await first.snapshot()
+        await first.stop()
+        second = node(tmp_path, Counter(unreadable=True))
+        with pytest.raises(ValueError, match="means nothing"):
+            await second.start()
+            await second.wait_stopped()
+        await second.stop()
+        third = await led(node(tmp_path, Counter()))  # the failed one let go of the directory
+        assert third.machine.count == 1  # type: ignore[attr-defined]
+        await third.stop()
+
+    run(scenario())
+
+
+def test_an_address_in_use_fails_the_start_and_frees_the_directory(tmp_path: Path, run: Run) -> None:
+    async def scenario() -> None:
+        first = await led(node(tmp_path, Counter()))
+        second = node(tmp_path, Counter(), node_id="b", address=first.config.address)
+        with pytest.raises(OSError, match="cannot bind"):
+            await second.start()
+        await second.stop()
+        await first.stop()
+        again = node(tmp_path, Counter(), node_id="b")
+        await again.start()
+        await again.stop()
+
+    run(scenario())
+
+
+def test_stopping_a_node_that_never_ran_does_nothing(tmp_path: Path, run: Run) -> None:
+    async def scenario() -> None:
+        (tmp_path / "a").mkdir()
+        (tmp_path / "a" / "raft.db").touch()
+        foreign = node(tmp_path, Counter())
+        await foreign.stop()
+        with pytest.raises(StorageError, match="HashiCorp"):
+            await foreign.start()
+        await foreign.stop()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("lazy", [False, True], ids=["captured", "written"])
+def test_a_snapshot_under_way_when_the_node_stops_is_reported(tmp_path: Path, run: Run, lazy: bool) -> None:
+    async def scenario() -> None:
+        machine = Counter(lazy=lazy)
+        running = await led(node(tmp_path, machine))
+        await running.propose(b"x")
+        machine.gate.clear()
+        asked = [asyncio.ensure_future(running.snapshot())]
+        await asyncio.to_thread(machine.reached.wait, PATIENCE_S)
+        if lazy:  # commands are applied meanwhile, so a second snapshot makes sense
+            await running.propose(b"y")
+            asked.append(asyncio.ensure_future(running.snapshot()))
+            await asyncio.sleep(0)
+        await running.stop()
+        machine.gate.set()
+        assert [type(e) for e in await asyncio.gather(*asked, return_exceptions=True)] == [StoppedError] * len(asked)
+
+    run(scenario())
+
+
+def test_an_error_of_a_watcher_stops_the_node(tmp_path: Path, run: Run) -> None:
+    async def scenario() -> None:
+        def watcher(_leading: bool) -> None:
+            raise RuntimeError("the watcher fell over")
+
+        running = node(tmp_path, Counter())
+        running.on_leadership(watcher)
+        await running.start()
+        with pytest.raises(RuntimeError, match="fell over"):
+            await running.wait_stopped()
+
+    run(scenario())
+
+
+def test_a_disk_that_fails_while_the_node_hands_over_is_not_a_clean_stop(tmp_path: Path, run: Run) -> None:
+    async def scenario() -> None:
+        running = await led(node(tmp_path, Counter()))
+
+        async def hand_over(_target: str | None = None) -> None:
+            running._replica.stop(StorageError("the disk is gone"))
+            raise RefusedError("nobody there")
+
+        running.transfer_leadership = hand_over  # type: ignore[method-assign]
+        await running.stop()
+        with pytest.raises(StorageError, match="gone"):
+            await running.wait_stopped()
+
+    run(scenario())
