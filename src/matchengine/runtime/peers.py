@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import grpc
 
 from matchengine.errors import NotLeaderError
+from matchengine.transport.pending import BROKEN, raise_if_cancelled
 from matchengine.v1.cluster_pb2 import ReadIndexRequest
 from matchengine.v1.cluster_pb2_grpc import PeerStub
 
@@ -16,25 +19,35 @@ class LeaderReader:
         self._timeout_s = timeout_s
         self._address = ""
         self._channel: grpc.aio.Channel | None = None
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def read_index(self, address: str) -> int:
         """The leader's read index; NotLeaderError when it does not answer or leads no more."""
-        stub = PeerStub(await self._channel_to(address))
+        stub = PeerStub(self._channel_to(address))
         try:
             response = await stub.ReadIndex(ReadIndexRequest(), timeout=self._timeout_s)
-        except grpc.aio.AioRpcError as error:
+        except BROKEN as error:
+            raise_if_cancelled()
             raise NotLeaderError from error
         return int(response.index)
 
     async def close(self) -> None:
-        """Close the channel."""
-        if self._channel is not None:
-            await self._channel.close()
-            self._channel = None
+        """Close the channel; calls on it end with NotLeaderError."""
+        self._retire()
+        if self._closing:
+            await asyncio.wait(self._closing)
 
-    async def _channel_to(self, address: str) -> grpc.aio.Channel:
+    def _channel_to(self, address: str) -> grpc.aio.Channel:
         if self._channel is None or address != self._address:
-            await self.close()
+            self._retire()
             self._address = address
             self._channel = grpc.aio.insecure_channel(address)
         return self._channel
+
+    def _retire(self) -> None:
+        """Close the channel without waiting: a reader must not find a half-closed one."""
+        if self._channel is not None:
+            task = asyncio.create_task(self._channel.close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+            self._channel = None
