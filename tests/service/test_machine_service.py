@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import grpc
 import pytest
@@ -219,6 +220,25 @@ async def test_first_failure_ends_the_stream_after_the_earlier_answers(node, ser
         node.fail_after = None
         retried = await read_all(MachineStub(channel).ApplyStream(iter([apply(session, n) for n in range(3, 20)])))
         assert [int(a.answer) for a in retried] == list(range(3, 20))
+
+
+async def test_failures_behind_the_first_are_not_complained_about(node, serving):
+    complaints = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(context))
+    async with serving(node, machine_services) as channel:
+        session = await opened(channel)
+        node.hold = True
+        call = MachineStub(channel).ApplyStream(iter([apply(session, n) for n in range(1, 6)]))
+        await node.wait_held(5)
+        for _, future in node.held:
+            future.set_exception(UnknownOutcomeError("leadership lost"))
+        node.held.clear()
+        with pytest.raises(grpc.aio.AioRpcError):
+            await read_all(call)
+    del future
+    gc.collect()
+    asyncio.get_running_loop().set_exception_handler(None)
+    assert complaints == []
 
 
 async def test_a_later_request_cannot_overtake_a_failed_one(node, serving):
