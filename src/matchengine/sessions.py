@@ -42,6 +42,8 @@ _FRAME_ANSWER: Final = 2
 _FRAME_INNER: Final = 3
 _FRAME_END: Final = 4
 _MAX_FRAME: Final = 64 * 1024 * 1024
+#: What is larger, as the answer to a sweep through a whole book, is cut into several frames.
+_PIECE: Final = 1024 * 1024
 _SNAPSHOT_MAGIC: Final = b"MESS\x01"
 
 
@@ -323,10 +325,16 @@ def _snapshot_frames(
     for record, answers in sessions:
         yield _frame(_FRAME_SESSION, msgspec.msgpack.encode(record))
         for sequence, answer in answers:
-            yield _frame(_FRAME_ANSWER, _U64.pack(sequence) + answer)
+            for piece in _pieces(answer):
+                yield _frame(_FRAME_ANSWER, _U64.pack(sequence) + piece)
     for chunk in inner:
-        yield _frame(_FRAME_INNER, chunk)
+        for piece in _pieces(chunk):
+            yield _frame(_FRAME_INNER, piece)
     yield _frame(_FRAME_END, b"")
+
+
+def _pieces(data: bytes) -> Iterator[bytes]:
+    return (data[start : start + _PIECE] for start in range(0, len(data), _PIECE))
 
 
 class _Reader:
@@ -370,11 +378,25 @@ def _read_sessions(reader: _Reader) -> tuple[dict[int, _Session], tuple[int, byt
         if kind == _FRAME_SESSION:
             session = _session_of(body, sessions)
         elif kind == _FRAME_ANSWER and session is not None:
-            (sequence,) = _U64.unpack(body[: _U64.size])
-            session.answers[sequence] = body[_U64.size :]
-            session.answer_bytes += len(body) - _U64.size
+            _read_piece(body, session)
         else:
+            _require_answers(sessions)
             return sessions, (kind, body)
+
+
+def _read_piece(body: bytes, session: _Session) -> None:
+    if len(body) < _U64.size:
+        raise ValueError(f"snapshot: an answer of {len(body)} bytes has no sequence")
+    (sequence,) = _U64.unpack_from(body)
+    session.answers[sequence] = session.answers.get(sequence, b"") + body[_U64.size :]
+    session.answer_bytes += len(body) - _U64.size
+
+
+def _require_answers(sessions: dict[int, _Session]) -> None:
+    for session_id, session in sessions.items():
+        first, end = session.acknowledged + 1, session.last + 1
+        if len(session.answers) != end - first or list(session.answers) != list(range(first, end)):
+            raise ValueError(f"snapshot: session {session_id} does not hold the answers {first} to {end - 1}")
 
 
 def _session_of(body: bytes, sessions: dict[int, _Session]) -> _Session:

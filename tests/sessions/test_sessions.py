@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from matchengine import sessions
 from matchengine.raft.types import Entry
 from matchengine.sessions import (
     ANSWER,
@@ -227,6 +230,19 @@ def test_the_snapshot_carries_sessions_answers_and_the_inner_bytes_untouched():
     assert copy.put(expire_envelope(10), at=61) == log.put(expire_envelope(10), at=61)
 
 
+def test_an_answer_or_a_chunk_of_any_size_survives_a_snapshot(monkeypatch):
+    log = Log()
+    session = log.open()
+    first = log.command(session, 1, bytes(range(256)) * 12 * 1024)
+    chunks = list(log.machine.snapshot())
+    assert max(map(len, chunks)) <= 1024 * 1024 + 64
+    monkeypatch.setattr(sessions, "_MAX_FRAME", 2 * 1024 * 1024)
+    copy = Log()
+    copy.machine.restore(chunks)
+    assert copy.command(session, 1) == first
+    assert copy.journal.seen == log.journal.seen
+
+
 def test_a_snapshot_is_frozen_when_it_is_taken():
     log = Log()
     session = log.open()
@@ -257,6 +273,26 @@ def test_a_snapshot_may_be_cut_anywhere(cuts):
 def test_a_foreign_snapshot_is_refused(damage):
     with pytest.raises(ValueError, match="snapshot"):
         Log().machine.restore([damage])
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [(1, [7, "n", 1, 0, 0])],
+        [(1, [7, "n", 2**63, 0, 0])],
+        [(1, [7, "n", 1, 0, 0]), (2, b"short")],
+        [(1, [7, "n", 1, 0, 0]), (2, (2).to_bytes(8, "little"))],
+        [(1, "no record")],
+        [(9, b"")],
+    ],
+)
+def test_sessions_that_do_not_fit_their_answers_are_refused(frames):
+    data = b"MESS\x01" + bytes(8)
+    for kind, content in [*frames, (4, b"")]:
+        body = content if isinstance(content, bytes) else msgspec.msgpack.encode(content)
+        data += struct.pack("<BI", kind, len(body)) + body
+    with pytest.raises(ValueError, match="snapshot: "):
+        Log().machine.restore([data])
 
 
 def test_a_snapshot_cut_short_is_refused():
