@@ -29,6 +29,14 @@ def test_a_work_folder_is_on_a_disk(monkeypatch, tmp_path):
         pass
 
 
+def test_a_named_work_folder_must_be_usable(monkeypatch, tmp_path):
+    with pytest.raises(ClusterError, match="none: No such file or directory"), work_folder(tmp_path / "none"):
+        pass
+    monkeypatch.setattr(folders, "file_system", lambda path: "tmpfs")
+    with pytest.raises(ClusterError, match=r"is in memory \(tmpfs\)"), work_folder(tmp_path):
+        pass
+
+
 def test_the_innermost_mount_decides(monkeypatch, tmp_path):
     mounts = tmp_path / "mounts"
     mounts.write_text(f"a / ext4 rw 0 0\nb {tmp_path}/in tmpfs rw 0 0\nc {tmp_path}/inner xfs rw 0 0\n")

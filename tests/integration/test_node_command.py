@@ -17,7 +17,7 @@ def test_a_trading_day_on_the_command_line(start_node, matchengine):
     assert "ACME" in matchengine("instrument", "list", *here).out
 
     assert "new" in matchengine("submit", "ACME", "sell", "30", "10.10", "--id", 1, *here).out
-    assert "new" in matchengine("submit", "ACME", "sell", "30", "10.05", "--id", 2, *here).out
+    assert "new" in matchengine("submit", "ACME", "sell", "30", "--price", "10.05", "--id", 2, *here).out
     taken = matchengine("submit", "ACME", "buy", "40", *here, "--json")
     assert '"last_px":"10.05"' in taken.out
     assert '"last_px":"10.10"' in taken.out
@@ -37,6 +37,7 @@ REJECTS = [
     (("ACME", "buy", "1", "10.051"), "PRICE_TOO_PRECISE"),
     (("ACME", "buy", "0", "10.05"), "QUANTITY_ZERO"),
     (("ACME", "buy", "1", "ten"), "PRICE_MALFORMED"),
+    (("ACME", "buy", "1", ""), "PRICE_MALFORMED"),
     (("NONE", "buy", "1", "10.05"), "UNKNOWN_INSTRUMENT"),
 ]
 
@@ -78,6 +79,16 @@ def test_sigterm_hands_leadership_over(start_node, matchengine):
     assert first.stop() == 0
     done = matchengine("submit", "ACME", "buy", "1", "5.00", "--addresses", ",".join(n.address for n in others))
     assert done.code == 0, done.err
+
+
+def test_whoever_is_not_meant_is_not_added(start_node, matchengine):
+    first, stranger = start_node("nodeA", "--bootstrap").leads(), start_node("nodeB", "--bootstrap").leads()
+    for node_id, words in (("nodeC", "is node 'nodeB', not 'nodeC'"), ("nodeB", "belongs to another cluster")):
+        refused = matchengine("member", "add", node_id, stranger.address, "--addresses", first.address)
+        assert refused.code == 1
+        assert words in refused.err
+    assert "nodeB" not in matchengine("member", "list", "--addresses", first.address).out
+    assert "node nodeA runs at" in first.log.read_text()
 
 
 def test_a_directory_has_one_owner_and_one_id(start_node):

@@ -90,10 +90,20 @@ def test_the_demonstration(matchengine):
     assert "was killed" in done.out
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_demonstration_leaves_no_process_behind(tmp_path, number):
+@pytest.mark.parametrize(
+    ("number", "ctrl_c"),
+    [(signal.SIGINT, signal.SIG_DFL), (signal.SIGTERM, signal.SIG_DFL), (signal.SIGTERM, signal.SIG_IGN)],
+    ids=["Ctrl-C", "SIGTERM", "SIGTERM in the background"],
+)
+def test_an_interrupted_demonstration_leaves_no_process_behind(tmp_path, number, ctrl_c):
     arguments = ["demo", "--seconds", "60", "--work-dir", str(tmp_path)]
-    process = subprocess.Popen([*COMMAND, *arguments], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*COMMAND, *arguments],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, ctrl_c),  # noqa: PLW1509 - a script's job ignores Ctrl-C
+    )
     for line in process.stdout:
         if "acknowledged" in line:
             break

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from matchengine.cli.exits import Exit, complain
 from matchengine.cli.loop import run
+from matchengine.cli.options import Whole
 from matchengine.demo.screen import screen
 from matchengine.demo.show import run_demo
 
 
-def demo(*, seconds: float = 12.0, seed: int = 1, rate: int = 2000, work_dir: Path | None = None) -> int:
+def demo(*, seconds: float = 12.0, seed: Whole = 1, rate: Whole = 2000, work_dir: Path | None = None) -> int:
     """Three nodes, a stream of orders, and half-way the leader is killed and started again.
 
     Example: `matchengine demo --seconds 12 --seed 7`

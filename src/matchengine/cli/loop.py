@@ -11,10 +11,22 @@ T = TypeVar("T")
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Like ``asyncio.run``, on uvloop where it is installed; SIGTERM ends it in the way that Ctrl-C does."""
+    """Like ``asyncio.run``, on uvloop where it is installed; SIGTERM ends it in the way that Ctrl-C does.
+
+    That holds for a job in the background of a script, too, which is started with Ctrl-C ignored.
+    """
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.get_loop().add_signal_handler(signal.SIGTERM, signal.raise_signal, signal.SIGINT)
-        return runner.run(main)
+        try:
+            return runner.run(_until_sigterm(main))
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
+
+
+async def _until_sigterm(main: Coroutine[Any, Any, T]) -> T:
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await main
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -18,6 +18,7 @@ from matchengine.client.channels import Channels
 from matchengine.client.leader import LeaderFinder, parse_addresses
 from matchengine.client.pipeline import TIMEOUT_S
 from matchengine.errors import MatchEngineError
+from matchengine.runtime.config import check_address
 from matchengine.wire.raft_admin_pb2 import GetConfigurationResponse
 
 T = TypeVar("T")
@@ -29,6 +30,8 @@ app = App(name="member", help="Add a node to a cluster, or list its members.", r
 def add(id: str, address: str, /, *, addresses: Addresses = DEFAULT_ADDRESSES) -> int:  # noqa: A002
     """Make a running node a voting member; waits for it to answer, because an absent voter can stop a small cluster.
 
+    Refused when another node, or a member of another cluster, answers there.
+
     Example: `matchengine member add nodeB 127.0.0.1:50052`
 
     Parameters
@@ -39,9 +42,12 @@ def add(id: str, address: str, /, *, addresses: Addresses = DEFAULT_ADDRESSES) -
         Where the others reach it.
 
     """
+    if not id:
+        raise ValueError("id: '' is empty; it names the new node")
+    check_address("address", address)
 
     async def add_it(admin: Admin, leader: str) -> int:
-        await admin.until_answers(address, TIMEOUT_S)
+        await admin.until_joinable(leader, id, address, TIMEOUT_S)
         return await admin.add_voter(leader, id, address)
 
     index = run(_at_leader(addresses, add_it))

@@ -21,6 +21,8 @@ from matchengine.runtime.process import calm_the_collector
 from matchengine.service import exchange_services, serve
 from matchengine.sessions import SessionMachine
 
+_LOG = logging.getLogger(__name__)
+
 
 def node(
     *,
@@ -66,6 +68,7 @@ def node(
 async def _serve(config: NodeConfig) -> None:
     running = Node(config, SessionMachine(ExchangeStateMachine()), (serve(exchange_services),))
     await running.start()
+    _LOG.info("node %s runs at %s", config.id, config.address)
     loop = asyncio.get_running_loop()
     stops: list[asyncio.Task[None]] = []
     for number in (signal.SIGTERM, signal.SIGINT):

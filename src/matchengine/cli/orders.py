@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from matchengine.cli.exits import Exit
 from matchengine.cli.loop import run
-from matchengine.cli.options import DEFAULT_ADDRESSES, Account, Addresses, Json
+from matchengine.cli.options import DEFAULT_ADDRESSES, Account, Addresses, Json, OrderName
 from matchengine.cli.show import show_reports
 from matchengine.client.exchange import BUY, SELL, ExchangeClient
 from matchengine.v1 import exchange_pb2 as pb
@@ -19,10 +19,10 @@ def submit(
     symbol: str,
     side: Literal["buy", "sell"],
     quantity: str,
-    price: str = "",
     /,
+    price: str | None = None,
     *,
-    id: Annotated[int, Parameter(name="--id")] = 0,  # noqa: A002 - the option's name
+    id: Annotated[OrderName | None, Parameter(name="--id")] = None,  # noqa: A002 - the option's name
     ioc: Annotated[bool, Parameter(negative="")] = False,
     account: Account = 1,
     addresses: Addresses = DEFAULT_ADDRESSES,
@@ -52,17 +52,17 @@ def submit(
     """
 
     async def send() -> list[pb.Report]:
-        name, way = id or time.time_ns(), BUY if side == "buy" else SELL
+        name, way = time.time_ns() if id is None else id, BUY if side == "buy" else SELL
         async with ExchangeClient(addresses, account=account, name="submit") as client:
-            if price:
-                return await client.new_order(symbol, way, quantity, price, cl_ord_id=name, ioc=ioc)
-            return await client.market_order(symbol, way, quantity, cl_ord_id=name)
+            if price is None:
+                return await client.market_order(symbol, way, quantity, cl_ord_id=name)
+            return await client.new_order(symbol, way, quantity, price, cl_ord_id=name, ioc=ioc)
 
     return Exit.OK if show_reports(run(send()), as_json=json) else Exit.FAILED
 
 
 def cancel(
-    id: int,  # noqa: A002 - the argument's name
+    id: OrderName,  # noqa: A002 - the argument's name
     /,
     *,
     account: Account = 1,

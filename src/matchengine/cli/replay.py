@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from matchengine.cli.exits import Exit, complain
 from matchengine.cli.loop import run
+from matchengine.cli.options import Whole
 from matchengine.replay.command import ReplayOptions, ReplayResult
 from matchengine.replay.command import replay as run_replay
 from matchengine.replay.errors import InputError
@@ -20,14 +21,14 @@ def replay(
     /,
     *,
     format: Literal["flash", "lobster"],  # noqa: A002 - the option's name
-    nodes: int,
-    batch: int = 1000,
+    nodes: Whole,
+    batch: Whole = 1000,
     kill_leader_at: str = "",
-    expect_sha256: str = "",
+    expect_sha256: str | None = None,
     reports: Path | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
     work_dir: Path | None = None,
-    window: int = 32,
+    window: Whole = 32,
 ) -> int:
     """Replay a recording of order flow and judge the fills.
 

@@ -36,21 +36,38 @@ class Admin:
         except grpc.aio.AioRpcError:
             return None
 
-    async def until_answers(self, address: str, timeout_s: float) -> None:
-        """Wait until something that speaks gRPC answers at ``address``; RefusedError when nothing does in time."""
+    async def until_joinable(self, leader: str, server_id: str, address: str, timeout_s: float) -> None:
+        """Wait until ``address`` answers.
+
+        RefusedError when nothing does in time, or when it is another node or one of another cluster.
+        """
         try:
             async with asyncio.timeout(timeout_s):
-                while not await self._answers(address):
-                    await pause()
+                found = await self._first_answer(address)
         except TimeoutError:
             raise RefusedError(f"{address} does not answer; a member must run before it is added") from None
+        if found is None:
+            return
+        if found.id != server_id:
+            raise RefusedError(f"{address} is node {found.id!r}, not {server_id!r}")
+        await self._check_cluster(leader, address)
 
-    async def _answers(self, address: str) -> bool:
-        try:
-            await self.status(address)
-        except grpc.aio.AioRpcError as error:
-            return error.code() is grpc.StatusCode.UNIMPLEMENTED
-        return True
+    async def _first_answer(self, address: str) -> StatusResponse | None:
+        """The node's standing; None when it speaks gRPC but is none of ours."""
+        while True:
+            try:
+                return await self.status(address)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                    return None
+            await pause()
+
+    async def _check_cluster(self, leader: str, address: str) -> None:
+        """Another cluster's log may have this one's indices and terms: nothing later would tell them apart."""
+        ours, theirs = await asyncio.gather(self.configuration(leader), self.configuration(address))
+        members = {(server.id, server.address) for server in ours.servers}
+        if theirs.servers and members.isdisjoint((server.id, server.address) for server in theirs.servers):
+            raise RefusedError(f"{address} belongs to another cluster; stop it and empty its data directory first")
 
     async def add_voter(self, leader: str, server_id: str, address: str) -> int:
         """Make a running node a voter; returns the index of the configuration that says so."""

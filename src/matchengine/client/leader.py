@@ -13,6 +13,7 @@ import grpc
 from matchengine.client.channels import Channels
 from matchengine.client.errors import NoLeaderError
 from matchengine.errors import RefusedError
+from matchengine.runtime.config import check_address
 from matchengine.v1.cluster_pb2 import StatusRequest, StatusResponse
 from matchengine.v1.cluster_pb2_grpc import ClusterStub
 
@@ -26,11 +27,13 @@ T = TypeVar("T")
 
 
 def parse_addresses(addresses: str | Sequence[str]) -> tuple[str, ...]:
-    """``"host:port,host:port"`` or a sequence, without repetitions; raises ValueError for none."""
+    """``"host:port,host:port"`` or a sequence, without repetitions; raises ValueError for none or another form."""
     given = addresses.split(",") if isinstance(addresses, str) else addresses
     cleaned = tuple(dict.fromkeys(address.strip() for address in given if address.strip()))
     if not cleaned:
         raise ValueError("addresses: there is none; a client needs at least one host:port")
+    for address in cleaned:
+        check_address("addresses", address)
     return cleaned
 
 

@@ -30,11 +30,27 @@ def file_system(path: Path) -> str:
 @contextmanager
 def work_folder(parent: Path | None) -> Iterator[Path]:
     """A new folder below ``parent``, or below the first usual place on a real disk; removed at the end."""
-    folder = Path(tempfile.mkdtemp(prefix="matchengine-", dir=parent or _real_disk()))
+    folder = _new_folder(_on_disk(parent) if parent else _real_disk())
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _new_folder(parent: Path) -> Path:
+    try:
+        return Path(tempfile.mkdtemp(prefix="matchengine-", dir=parent))
+    except OSError as error:
+        raise ClusterError(f"work folder: nothing can be created in {parent}: {error.strerror}") from error
+
+
+def _on_disk(place: Path) -> Path:
+    kind = file_system(place)
+    if kind in _IN_MEMORY:
+        raise ClusterError(
+            f"work folder: {place} is in memory ({kind}), where a sync proves nothing; name one on a disk"
+        )
+    return place
 
 
 def _real_disk() -> Path:

@@ -36,7 +36,7 @@ class ReplayOptions(msgspec.Struct, frozen=True):
     nodes: int
     batch: int = 1000
     kill_leader_at: tuple[float, ...] = ()
-    expect_sha256: str = ""
+    expect_sha256: str | None = None
     reports: Path | None = None
     work_dir: Path | None = None
     window: int = 32
@@ -61,7 +61,7 @@ class ReplayOptions(msgspec.Struct, frozen=True):
             raise InputError("--kill-leader-at names a fraction twice")
 
     def _check_expected(self) -> None:
-        if not self.expect_sha256:
+        if self.expect_sha256 is None:
             return
         if self.format != "flash":
             raise InputError("--expect-sha256 is for the flash format; a lobster folder holds its own answers")
@@ -88,10 +88,10 @@ class ReplayResult(msgspec.Struct, frozen=True):
     fsync: bool
     fsync_us: float | None
 
-    def problems(self, expect_sha256: str) -> list[str]:
+    def problems(self, expect_sha256: str | None) -> list[str]:
         """Everything that is not as it must be."""
         found = []
-        if expect_sha256 and self.reports_sha256 != expect_sha256.lower():
+        if expect_sha256 is not None and self.reports_sha256 != expect_sha256.lower():
             found.append(f"the report stream's SHA-256 is {self.reports_sha256}, not {expect_sha256.lower()}")
         if self.trade_differences:
             found.append(f"{self.trade_differences} trades differ")
