@@ -15,7 +15,7 @@ from matchengine.service.errors import InvalidArgumentError
 from matchengine.service.machine import MAX_COMMAND_BYTES, machine_group
 from matchengine.service.market_data import add_market_data
 from matchengine.service.order_entry import add_order_entry
-from matchengine.service.proposals import MAX_OUTSTANDING
+from matchengine.service.proposals import MAX_OUTSTANDING, answer_stream
 from matchengine.service.sessions import add_sessions
 from matchengine.sessions import ENVELOPE, SessionMachine
 from matchengine.v1 import machine_pb2 as pb
@@ -222,22 +222,52 @@ async def test_first_failure_ends_the_stream_after_the_earlier_answers(node, ser
         assert [int(a.answer) for a in retried] == list(range(3, 20))
 
 
-async def test_failures_behind_the_first_are_not_complained_about(node, serving):
+class SlowToEnd:
+    """The context of a stream whose client has sent three requests, and whose read ends late."""
+
+    def __init__(self):
+        self.requests = [apply(1, n) for n in (1, 2, 3)]
+        self.gate = asyncio.Event()
+        self.ending = asyncio.Event()
+
+    async def read(self):
+        if self.requests:
+            return self.requests.pop(0)
+        try:
+            await self.gate.wait()
+        finally:
+            self.ending.set()
+            await self.gate.wait()
+
+
+class Failing:
+    """Proposals whose outcome becomes unknown all at once, when the last is made."""
+
+    def __init__(self):
+        self.futures = []
+
+    async def propose(self, _request):
+        self.futures.append(asyncio.get_running_loop().create_future())
+        if len(self.futures) == 3:
+            for future in self.futures:
+                future.set_exception(UnknownOutcomeError("leadership lost"))
+        return self.futures[-1]
+
+
+async def test_a_stream_cancelled_while_it_fails_leaves_no_complaints():
     complaints = []
-    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(context))
-    async with serving(node, machine_services) as channel:
-        session = await opened(channel)
-        node.hold = True
-        call = MachineStub(channel).ApplyStream(iter([apply(session, n) for n in range(1, 6)]))
-        await node.wait_held(5)
-        for _, future in node.held:
-            future.set_exception(UnknownOutcomeError("leadership lost"))
-        node.held.clear()
-        with pytest.raises(grpc.aio.AioRpcError):
-            await read_all(call)
-    del future
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _loop, context: complaints.append(context))
+    context, proposer = SlowToEnd(), Failing()
+    stream = asyncio.create_task(answer_stream(proposer, context))
+    await context.ending.wait()
+    stream.cancel()
+    context.gate.set()
+    await asyncio.wait([stream])
+    assert stream.cancelled()
+    proposer.futures.clear()
     gc.collect()
-    asyncio.get_running_loop().set_exception_handler(None)
+    loop.set_exception_handler(None)
     assert complaints == []
 
 

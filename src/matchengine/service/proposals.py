@@ -96,8 +96,8 @@ class _Stream(Generic[Q, R]):
             await self._write()
         finally:
             reader.cancel()
+            self._abandon()  # before the wait, during which the call may be cancelled
             await asyncio.wait([reader])
-            self._abandon()
 
     async def _read(self) -> None:
         error: Exception | None = None
@@ -133,8 +133,8 @@ class _Stream(Generic[Q, R]):
             raise item.error
 
     def _abandon(self) -> None:
-        """Nobody waits for what is left; cancelling, or a look, spares the log complaints about errors never seen."""
+        """Nobody waits for what is left; cancelling spares the loop warnings about errors never looked at."""
         while not self._queue.empty():
             item = self._queue.get_nowait()
-            if isinstance(item, _Pending) and not item.future.cancel() and not item.future.cancelled():
-                item.future.exception()
+            if isinstance(item, _Pending):
+                item.future.cancel()
