@@ -1,11 +1,27 @@
-"""Settings of a process that is there for one node."""
+"""A process that is there for one node."""
 
 from __future__ import annotations
 
+import asyncio
 import gc
-from typing import Final
+import signal
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from matchengine.runtime.node import Node
 
 _GC_THRESHOLDS: Final = (20_000, 5, 2000)
+
+
+async def run_node(node: Node) -> None:
+    """Start ``node`` and serve until SIGTERM or Ctrl-C; raises the error that kept or stopped it from serving."""
+    await node.start()
+    loop = asyncio.get_running_loop()
+    stops: list[asyncio.Task[None]] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, lambda: stops.append(loop.create_task(node.stop())))
+    calm_the_collector()
+    await node.wait_stopped()
 
 
 def calm_the_collector() -> None:
