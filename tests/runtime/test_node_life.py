@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import grpc
 import pytest
 
 from matchengine.cluster.processes import free_addresses
@@ -173,5 +174,23 @@ def test_a_disk_that_fails_while_the_node_hands_over_is_not_a_clean_stop(tmp_pat
         await running.stop()
         with pytest.raises(StorageError, match="gone"):
             await running.wait_stopped()
+
+    run(scenario())
+
+
+def test_after_a_shutdown_the_services_answer_for_a_while(tmp_path: Path, run: Run) -> None:
+    async def scenario() -> None:
+        told: list[bool] = []
+        running = await led(node(tmp_path, Counter()))
+        running.on_leadership(told.append)
+        await running.shutdown(0.2)
+        assert running.status().is_shut_down
+        with pytest.raises(StoppedError):
+            await running.barrier()
+        async with grpc.aio.insecure_channel(running.config.address) as channel:
+            await channel.channel_ready()
+        assert told == [False]
+        await running.stop()
+        await running.wait_stopped()
 
     run(scenario())

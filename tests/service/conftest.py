@@ -91,17 +91,22 @@ class FakeNode:
         self.fail_after: int | None = None
         self.failure: MatchEngineError = UnknownOutcomeError("leadership lost while committing log")
         self.proposed: list[bytes] = []
+        self.extensions: list[bytes] = []
         self.read_indexes = 0
         self.calls: list[tuple[str, Any]] = []
         self.next_error: MatchEngineError | None = None
         self.gate: asyncio.Event | None = None
+        self.last_contact_ms: int | None = 0
+        self.is_shut_down = False
+        self.served_at = ""
         self._watchers: list[Callable[[bool], None]] = []
 
     # --- proposals -------------------------------------------------------------------------
 
-    def propose(self, data: bytes) -> asyncio.Future[Any]:
+    def propose(self, data: bytes, extensions: bytes = b"") -> asyncio.Future[Any]:
         future = asyncio.get_running_loop().create_future()
         self.proposed.append(data)
+        self.extensions.append(extensions)
         if not self.is_leader:
             future.set_exception(NotLeaderError(self.leader_id, self.leader_address))
         elif self.fail_after is not None and len(self.proposed) > self.fail_after:
@@ -157,6 +162,10 @@ class FakeNode:
     async def snapshot(self) -> None:
         await self._operation("snapshot", None)
 
+    async def shutdown(self, linger_s: float) -> None:
+        await self._operation("shutdown", linger_s)
+        self.is_shut_down = True
+
     async def _operation(self, name: str, argument: Any) -> int:
         self.calls.append((name, argument))
         if self.gate is not None:
@@ -194,7 +203,17 @@ class FakeNode:
             configuration=Configuration(servers),
             fsync_us=123.5,
             terms_seen=2,
-            raft=SimpleNamespace(first_index=1, last_index=self.index + 2, commit_index=self.index, snapshot_index=4),
+            last_contact_ms=self.last_contact_ms,
+            is_shut_down=self.is_shut_down,
+            raft=SimpleNamespace(
+                first_index=1,
+                last_index=self.index + 2,
+                last_term=3,
+                commit_index=self.index + 1,
+                snapshot_index=4,
+                snapshot_term=2,
+                configuration_index=8,
+            ),
         )
 
 
@@ -221,10 +240,10 @@ def serving() -> Serving:
     async def start(node: FakeNode, *groups: Any) -> AsyncIterator[grpc.aio.Channel]:
         server = grpc.aio.server()
         serve(*groups)(node, server)
-        port = server.add_insecure_port("127.0.0.1:0")
+        node.served_at = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
         await server.start()
         try:
-            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            async with grpc.aio.insecure_channel(node.served_at) as channel:
                 yield channel
         finally:
             await server.stop(None)

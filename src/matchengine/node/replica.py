@@ -190,9 +190,9 @@ class Replica:
 
     # --- the user's side -------------------------------------------------------------------
 
-    def apply(self, data: bytes, done: Done) -> None:
+    def apply(self, data: bytes, done: Done, extensions: bytes = b"") -> None:
         """Propose a command; ``done`` gets its index and result once it was applied here."""
-        self._propose(Command(data, self._clock.now_ns()), done)
+        self._propose(Command(data, self._clock.now_ns(), extensions), done)
 
     def barrier(self, done: Done) -> None:
         """Append an entry that does nothing and wait until it was applied here."""

@@ -22,6 +22,7 @@ from matchengine.raft.raft import Status, bootstrap
 from matchengine.raft.ready import SoftState
 from matchengine.raft.types import Configuration, Restored, Role, Server, SnapshotMeta
 from matchengine.runtime.config import NodeConfig
+from matchengine.runtime.contact import LeaderContact
 from matchengine.runtime.disk import DiskThread
 from matchengine.runtime.expiry import SessionExpiry
 from matchengine.runtime.peers import LeaderReader
@@ -53,7 +54,10 @@ _SERVER_OPTIONS = (
 
 
 class NodeStatus(msgspec.Struct, frozen=True):
-    """A node's standing; ``raft`` is the core's own view, ``fsync_us`` the median of the last log syncs."""
+    """A node's standing; ``raft`` is the core's own view, ``fsync_us`` the median of the last log syncs.
+
+    ``last_contact_ms`` is how long ago a leader was heard: 0 on the leader itself, None when none ever was.
+    """
 
     id: str
     address: str
@@ -65,6 +69,8 @@ class NodeStatus(msgspec.Struct, frozen=True):
     configuration: Configuration
     fsync_us: float
     terms_seen: int
+    last_contact_ms: int | None
+    is_shut_down: bool
     raft: Status
 
 
@@ -85,7 +91,9 @@ class Node:
         self._running = False
         self._stopping = False
         self._failure: Exception | None = None
+        self._shut = asyncio.Event()
         self._stopped = asyncio.Event()
+        self._contact = LeaderContact(config.timing.tick_ms, time.monotonic)
 
     # --- life ------------------------------------------------------------------------------
 
@@ -167,17 +175,26 @@ class Node:
 
     async def stop(self) -> None:
         """Hand leadership over if there is somebody to take it, then stop cleanly; nothing to do unless started."""
-        if not self._running:
-            return
-        if self._stopping:
-            await self._stopped.wait()
-            return
-        self._stopping = True
-        if self.is_leader and self._failure is None:
+        if self._running:
+            self._begin_to_stop(0)
+            await asyncio.shield(self._closing)
+
+    async def shutdown(self, linger_s: float) -> None:
+        """Like :meth:`stop`, but the services answer for ``linger_s`` more; returns when Raft has ended."""
+        self._begin_to_stop(linger_s)
+        await self._shut.wait()
+
+    def _begin_to_stop(self, linger_s: float) -> None:
+        if not self._stopping:
+            self._stopping = True
+            self._closing = self._loop.create_task(self._leave(linger_s))
+
+    async def _leave(self, linger_s: float) -> None:
+        if self.is_leader:
             with contextlib.suppress(MatchEngineError, TimeoutError):
                 patience = 2 * self.config.timing.election_timeout_ms / 1000
                 await asyncio.wait_for(self.transfer_leadership(), patience)
-        await self._shut_down()
+        await self._shut_down(linger_s)
 
     async def wait_stopped(self) -> None:
         """Return when the node has stopped; raises the error that stopped it, if one did."""
@@ -185,10 +202,13 @@ class Node:
         if self._failure is not None:
             raise self._failure
 
-    async def _shut_down(self) -> None:
+    async def _shut_down(self, linger_s: float = 0) -> None:
         self._ticker.stop()
         self._expiry.stop()
         self._replica.stop(StoppedError("the node was asked to stop"))
+        self._loop.call_soon(self._set_leading, False)  # no error of a watcher may keep the node from stopping
+        self._shut.set()
+        await asyncio.sleep(linger_s)
         await self._server.stop(grace=0.5)
         await self._network.close()
         await self._reader.close()
@@ -222,23 +242,29 @@ class Node:
             self._replica.stop(error)
 
     def _soft_state_changed(self, state: SoftState) -> None:
+        self._contact.note(state)
         leading = state.role is Role.LEADER
         if leading is not self._leading:
-            self._leading = leading
             logger.info("node %s %s in term %d", self.config.id, "leads" if leading else "follows", state.term)
+            self._set_leading(leading)
+
+    def _set_leading(self, leading: bool) -> None:
+        if leading is not self._leading:
+            self._leading = leading
             for watcher in self._watchers:
                 watcher(leading)
 
     # --- the user's side -------------------------------------------------------------------
 
-    def propose(self, data: bytes) -> asyncio.Future[Outcome]:
+    def propose(self, data: bytes, extensions: bytes = b"") -> asyncio.Future[Outcome]:
         """Replicate one command (at most ``MAX_ENTRY_BYTES``); the future gets its index and result.
 
+        ``extensions`` travel with the entry and mean nothing to this library, as in HashiCorp's Raft.
         It raises NotLeaderError, BusyError, RefusedError or StoppedError when nothing was executed, and
         UnknownOutcomeError when the command may still take effect.
         """
         future, done = self._future()
-        self._replica.apply(data, done)
+        self._replica.apply(data, done, extensions)
         return future
 
     async def barrier(self) -> int:
@@ -329,6 +355,8 @@ class Node:
             raft.configuration,
             self._storage.fsync_us_median(),
             self._replica.terms_seen,
+            self._contact.age_ms(raft.last_contact),
+            self._shut.is_set(),
             raft,
         )
 

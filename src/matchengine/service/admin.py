@@ -6,18 +6,21 @@ What changes the cluster answers at once with a token; its outcome, errors inclu
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import grpc
 
 from matchengine.errors import RefusedError
-from matchengine.raft.proposals import ChangeKind, ChangeMembership
+from matchengine.raft.proposals import ChangeKind, ChangeMembership, Reason
 from matchengine.raft.types import Role, Server
 from matchengine.runtime.config import check_address
 from matchengine.service.checks import require_at_most
-from matchengine.service.errors import InvalidArgumentError, UnsupportedError, unary
+from matchengine.service.errors import InvalidArgumentError, unary
 from matchengine.service.operations import Operation, Operations
+from matchengine.service.stats import stats_of
+from matchengine.sessions import SessionMachine
 from matchengine.wire import raft_admin_pb2 as pb
 from matchengine.wire.raft_admin_pb2_grpc import RaftAdminServicer, add_RaftAdminServicer_to_server
 
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 
 SERVICE: Final = "RaftAdmin"
 MAX_NAME_BYTES: Final = 1024
+#: After Shutdown the node still answers for so long: the caller has yet to Await and to Forget.
+LINGER_S: Final = 2.0
 
 _STATES: Final = {
     Role.FOLLOWER: pb.StateResponse.FOLLOWER,
@@ -78,6 +83,11 @@ class RaftAdminService(RaftAdminServicer):
         return self._start(self._transfer_to(request.id, request.address))
 
     @unary
+    async def ApplyLog(self, request: pb.ApplyLogRequest) -> pb.Future:
+        """Replicate a bare command; a machine whose commands carry sessions has no use for one."""
+        return self._start(self._apply(request.data, request.extensions))
+
+    @unary
     async def Barrier(self, _request: pb.BarrierRequest) -> pb.Future:
         """Wait until everything proposed before has been applied."""
         return self._start(self._node.barrier())
@@ -91,6 +101,11 @@ class RaftAdminService(RaftAdminServicer):
     async def VerifyLeader(self, _request: pb.VerifyLeaderRequest) -> pb.Future:
         """Have a quorum confirm that this node leads."""
         return self._start(self._verify())
+
+    @unary
+    async def Shutdown(self, _request: pb.ShutdownRequest) -> pb.Future:
+        """End Raft on this node, and soon after the node; a leader hands over first."""
+        return self._start(self._shutdown())
 
     # --- tokens ----------------------------------------------------------------------------
 
@@ -111,7 +126,8 @@ class RaftAdminService(RaftAdminServicer):
     @unary
     async def State(self, _request: pb.StateRequest) -> pb.StateResponse:
         """This node's role; a pre-candidate counts as candidate."""
-        return pb.StateResponse(state=_STATES[self._node.status().role])
+        status = self._node.status()
+        return pb.StateResponse(state=pb.StateResponse.SHUTDOWN if status.is_shut_down else _STATES[status.role])
 
     @unary
     async def Leader(self, _request: pb.LeaderRequest) -> pb.LeaderResponse:
@@ -134,27 +150,16 @@ class RaftAdminService(RaftAdminServicer):
         """Index of the newest entry in this node's log."""
         return pb.LastIndexResponse(index=self._node.status().raft.last_index)
 
-    # --- not offered -----------------------------------------------------------------------
+    @unary
+    async def LastContact(self, _request: pb.LastContactRequest) -> pb.LastContactResponse:
+        """When a leader was last heard, in ns since the Unix epoch: now on the leader itself, 0 for never."""
+        age_ms = self._node.status().last_contact_ms
+        return pb.LastContactResponse(unix_nano=0 if age_ms is None else time.time_ns() - age_ms * 1_000_000)
 
     @unary
-    async def ApplyLog(self, _request: Any) -> Any:
-        """Not offered: commands carry a session, so that a retry cannot execute them twice."""
-        raise UnsupportedError("ApplyLog: not offered; commands go through the Machine service, in a session")
-
-    @unary
-    async def LastContact(self, _request: Any) -> Any:
-        """Not offered yet."""
-        raise UnsupportedError("LastContact: not offered by this node")
-
-    @unary
-    async def Stats(self, _request: Any) -> Any:
-        """Not offered yet."""
-        raise UnsupportedError("Stats: not offered by this node; see matchengine.v1.Cluster/Status")
-
-    @unary
-    async def Shutdown(self, _request: Any) -> Any:
-        """Not offered: whoever started the process stops it."""
-        raise UnsupportedError("Shutdown: not offered by this node; send SIGTERM to its process")
+    async def Stats(self, _request: pb.StatsRequest) -> pb.StatsResponse:
+        """This node's standing in HashiCorp Raft's words."""
+        return pb.StatsResponse(stats=stats_of(self._node.status()))
 
     # --- the work --------------------------------------------------------------------------
 
@@ -171,10 +176,22 @@ class RaftAdminService(RaftAdminServicer):
         return 0
 
     async def _transfer_to(self, server_id: str, address: str) -> int:
-        server = self._node.status().configuration.get(server_id)
-        if server is not None and address and server.address != address:
-            raise RefusedError(f"address: {address} is not that of {server_id}, which is {server.address}")
+        status = self._node.status()
+        if server_id == status.id:
+            raise RefusedError("cannot transfer leadership to itself")
+        server = status.configuration.get(server_id)
+        if server is None or server.address != address:
+            raise RefusedError(f"{Reason.NO_TRANSFER_TARGET.value}: no member is {server_id} at {address}")
         return await self._transfer(server_id)
+
+    async def _apply(self, data: bytes, extensions: bytes) -> int:
+        if isinstance(self._node.machine, SessionMachine):
+            raise RefusedError("ApplyLog: this node takes commands in client sessions only, through its own services")
+        return (await self._node.propose(data, extensions)).index
+
+    async def _shutdown(self) -> int:
+        await self._node.shutdown(LINGER_S)
+        return 0
 
     async def _snapshot(self) -> int:
         await self._node.snapshot()

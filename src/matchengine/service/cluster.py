@@ -53,7 +53,7 @@ class ClusterService(ClusterServicer):
         return cluster_pb2.StatusResponse(
             id=status.id,
             address=status.address,
-            role=status.role.name.lower(),
+            role="shutdown" if status.is_shut_down else status.role.name.lower(),
             term=status.term,
             leader_id=status.leader_id,
             leader_address=status.leader_address,
@@ -66,6 +66,7 @@ class ClusterService(ClusterServicer):
             fsync_us=status.fsync_us,
             terms_seen=status.terms_seen,
             resident_bytes=_resident_bytes(),
+            last_contact_ms=status.last_contact_ms,
         )
 
     def _state_hash(self) -> bytes:

@@ -7,7 +7,8 @@ import secrets
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeAlias
 
-from matchengine.errors import BusyError, MatchEngineError
+from matchengine.errors import BusyError, MatchEngineError, NotLeaderError, StoppedError
+from matchengine.raft.proposals import Reason
 from matchengine.service.errors import NotFoundError
 
 MAX_OPERATIONS: Final = 1024
@@ -64,5 +65,17 @@ def _result(task: asyncio.Task[int]) -> tuple[str, int]:
     if error is None:
         return "", task.result()
     if isinstance(error, MatchEngineError):
-        return str(error), 0
+        return _text(error), 0
     raise error
+
+
+def _text(error: MatchEngineError) -> str:
+    """What HashiCorp Raft says, where it knows the error: programs compare these texts."""
+    if isinstance(error, NotLeaderError):
+        return Reason.NOT_LEADER.value
+    if isinstance(error, StoppedError):
+        return "raft is already shutdown"
+    text = str(error)
+    for reason in (Reason.CONFIGURATION_CHANGED, Reason.INVALID_CHANGE):
+        text = text.removeprefix(f"{reason.value}: ")
+    return text

@@ -21,7 +21,7 @@ class StatusRequest(_message.Message):
     def __init__(self, state_hash: _Optional[bool] = ...) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("id", "address", "role", "term", "leader_id", "leader_address", "first_index", "last_index", "commit_index", "applied_index", "snapshot_index", "state_hash", "fsync_us", "terms_seen", "resident_bytes")
+    __slots__ = ("id", "address", "role", "term", "leader_id", "leader_address", "first_index", "last_index", "commit_index", "applied_index", "snapshot_index", "state_hash", "fsync_us", "terms_seen", "resident_bytes", "last_contact_ms")
     ID_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
@@ -37,6 +37,7 @@ class StatusResponse(_message.Message):
     FSYNC_US_FIELD_NUMBER: _ClassVar[int]
     TERMS_SEEN_FIELD_NUMBER: _ClassVar[int]
     RESIDENT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    LAST_CONTACT_MS_FIELD_NUMBER: _ClassVar[int]
     id: str
     address: str
     role: str
@@ -52,4 +53,5 @@ class StatusResponse(_message.Message):
     fsync_us: float
     terms_seen: int
     resident_bytes: int
-    def __init__(self, id: _Optional[str] = ..., address: _Optional[str] = ..., role: _Optional[str] = ..., term: _Optional[int] = ..., leader_id: _Optional[str] = ..., leader_address: _Optional[str] = ..., first_index: _Optional[int] = ..., last_index: _Optional[int] = ..., commit_index: _Optional[int] = ..., applied_index: _Optional[int] = ..., snapshot_index: _Optional[int] = ..., state_hash: _Optional[bytes] = ..., fsync_us: _Optional[float] = ..., terms_seen: _Optional[int] = ..., resident_bytes: _Optional[int] = ...) -> None: ...
+    last_contact_ms: int
+    def __init__(self, id: _Optional[str] = ..., address: _Optional[str] = ..., role: _Optional[str] = ..., term: _Optional[int] = ..., leader_id: _Optional[str] = ..., leader_address: _Optional[str] = ..., first_index: _Optional[int] = ..., last_index: _Optional[int] = ..., commit_index: _Optional[int] = ..., applied_index: _Optional[int] = ..., snapshot_index: _Optional[int] = ..., state_hash: _Optional[bytes] = ..., fsync_us: _Optional[float] = ..., terms_seen: _Optional[int] = ..., resident_bytes: _Optional[int] = ..., last_contact_ms: _Optional[int] = ...) -> None: ...
