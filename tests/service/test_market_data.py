@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from matchengine.exchange.layout import BATCH_HEADER, COMMAND, KIND_ORDERS, VERSION
-from matchengine.exchange.types import CommandType, OrdType, Side, TimeInForce
+from matchengine.exchange.types import MAX_INT64, CommandType, OrdType, Side, TimeInForce
 from matchengine.service import exchange_services
 from matchengine.service.instruments import pack_instrument
 from matchengine.service.market_data import MAX_LEVELS
@@ -73,6 +73,12 @@ async def test_depth_has_the_instruments_decimals(market):
     async with market([(1, Side.BUY, 125, 7_000)], instrument=2) as stub:
         assert sides(await stub.Depth(pb.DepthRequest(symbol="FINE"))) == ([("3.5000", "1.250", 1)], [])
         assert sides(await stub.Depth(pb.DepthRequest(symbol="GOOG"))) == ([], [])
+
+
+async def test_a_level_may_hold_more_than_64_bits(market):
+    async with market([(n, Side.BUY, MAX_INT64, 100) for n in (1, 2, 3)]) as stub:
+        (level,) = (await stub.Depth(pb.DepthRequest(symbol="GOOG"))).bids
+        assert (level.quantity, level.quantity_lots, level.orders) == (str(3 * MAX_INT64), MAX_INT64, 3)
 
 
 async def test_depth_is_bounded(market, failing):

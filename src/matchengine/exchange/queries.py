@@ -8,9 +8,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from matchengine.exchange.types import MAX_INT64
-
-#: (price, quantity, number of orders); a quantity above 2^63 - 1 is given as 2^63 - 1.
+#: (price, quantity, number of orders); together, orders may hold more than 2^63 - 1.
 Level: TypeAlias = tuple[int, int, int]
 #: One side of a book, best price first: (price, what is left of its orders in time order).
 Side: TypeAlias = Iterable[tuple[int, list[int]]]
@@ -42,7 +40,7 @@ class Quote(msgspec.Struct, frozen=True, gc=False):
 
 def levels_of(side: Side, limit: int) -> list[Level]:
     """The best ``limit`` levels of a side."""
-    return [(price, min(sum(left), MAX_INT64), len(left)) for price, left in islice(side, limit)]
+    return [(price, sum(left), len(left)) for price, left in islice(side, limit)]
 
 
 def quote(opposite: Side, quantity: int) -> Quote:

@@ -311,7 +311,7 @@ class ReferenceEngine(Door):
         levels = []
         for price, orders in groupby(self._side(instrument, side), key=lambda o: o.price):
             left = [order.leaves for order in orders]
-            levels.append((price, min(sum(left), MAX_INT64), len(left)))
+            levels.append((price, sum(left), len(left)))
         return levels
 
     def state_hash(self) -> bytes:

@@ -9,6 +9,7 @@ import grpc
 
 from matchengine.exchange.decimals import MAX_TEXT, format_amount, format_price, format_quantity, parse_quantity
 from matchengine.exchange.layout import MAX_SYMBOL_BYTES
+from matchengine.exchange.types import MAX_INT64
 from matchengine.service.checks import require_at_most
 from matchengine.service.engine import engine_of
 from matchengine.service.errors import InvalidArgumentError, NotFoundError, unary
@@ -100,7 +101,7 @@ def _levels(instrument: Instrument, levels: Iterable[Level]) -> list[pb.Level]:
             quantity=format_quantity(instrument, quantity),
             orders=orders,
             price_ticks=price,
-            quantity_lots=quantity,
+            quantity_lots=min(quantity, MAX_INT64),
         )
         for price, quantity, orders in levels
     ]
