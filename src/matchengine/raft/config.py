@@ -35,9 +35,10 @@ class RaftConfig(msgspec.Struct, frozen=True):
     """One server's settings.
 
     ``max_append_entries``/``max_append_bytes`` bound one request, ``max_inflight_requests``/
-    ``max_inflight_bytes`` what may be unanswered per follower, ``max_uncommitted_bytes`` what
-    ``propose`` accepts beyond the commit index, ``trailing_entries``/``trailing_bytes`` what stays
-    in the log behind a snapshot for followers that lag a little.
+    ``max_inflight_bytes`` what may be unanswered per follower, ``max_uncommitted_entries``/
+    ``max_uncommitted_bytes`` what ``propose`` accepts beyond the commit index,
+    ``trailing_entries``/``trailing_bytes`` what stays in the log behind a snapshot for followers
+    that lag a little.
     """
 
     id: ServerId
@@ -47,6 +48,7 @@ class RaftConfig(msgspec.Struct, frozen=True):
     max_append_bytes: int = 1024 * 1024
     max_inflight_requests: int = 32
     max_inflight_bytes: int = 8 * 1024 * 1024
+    max_uncommitted_entries: int = 64 * 1024
     max_uncommitted_bytes: int = 64 * 1024 * 1024
     max_entry_bytes: int = MAX_ENTRY_BYTES
     max_waiting_changes: int = 16

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from matchengine.raft.proposals import ChangeKind, ChangeMembership
-from matchengine.raft.types import Configuration, Server, ServerId, Suffrage
+from matchengine.raft.types import MAX_ENTRY_BYTES, Configuration, Server, ServerId, Suffrage
 
 #: Bounds on what is decoded: bytes of the whole, members, and nesting of keys that we do not know.
 MAX_ENCODED_BYTES = 1024 * 1024
@@ -191,7 +191,9 @@ class _Reader:
 
 
 def check_configuration(configuration: Configuration) -> None:
-    """ValueError unless ids and addresses are present and unique and somebody votes."""
+    """ValueError unless ids and addresses are present and unique, somebody votes, and every server can read it."""
+    if len(configuration.servers) > MAX_SERVERS:
+        raise ValueError(f"{len(configuration.servers)} servers in configuration are more than {MAX_SERVERS}")
     ids: set[str] = set()
     addresses: set[str] = set()
     for server in configuration.servers:
@@ -199,6 +201,9 @@ def check_configuration(configuration: Configuration) -> None:
         _check_name("address", server.address, addresses)
     if not configuration.voters():
         raise ValueError("need at least one voter in configuration")
+    size = len(encode_configuration(configuration))
+    if size > MAX_ENTRY_BYTES:
+        raise ValueError(f"configuration of {size} bytes is larger than an entry may be, {MAX_ENTRY_BYTES}")
 
 
 def _check_name(what: str, name: str, seen: set[str]) -> None:

@@ -39,13 +39,21 @@ class Installer:
             self._answer(token, success=False)
         elif accept_leader(core, received, request):
             core.hear()
-            if request.snapshot.index <= core.log.commit:
-                self._answer_stale(token, request)
-            elif self._running is not None:
-                core.outbox.fail(token, "another snapshot is being installed")
-            else:
-                self._running = _Running(token, request)
-                core.outbox.receive = ReceiveSnapshot(token, request.snapshot)
+            self._consider(token, request)
+
+    def _consider(self, token: int, request: InstallSnapshot) -> None:
+        core, snapshot = self._core, request.snapshot
+        if snapshot.term > request.term:
+            core.contradict(token, f"snapshot {snapshot.index} has term {snapshot.term} beyond {request.term}")
+        elif not snapshot.configuration.voters():
+            core.contradict(token, f"snapshot {snapshot.index} has no voter in its configuration")
+        elif snapshot.index <= core.log.commit:
+            self._answer_stale(token, request)
+        elif self._running is not None:
+            core.outbox.fail(token, "another snapshot is being installed")
+        else:
+            self._running = _Running(token, request)
+            core.outbox.receive = ReceiveSnapshot(token, snapshot)
 
     def received(self, token: int, error: str) -> None:
         """The bytes are durable, or (``error``) never will be."""

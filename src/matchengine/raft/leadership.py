@@ -27,6 +27,9 @@ from matchengine.raft.replication import is_due, replicate, send_heartbeat
 from matchengine.raft.transfer import Transfer, best_target
 from matchengine.raft.types import Entry, EntryType, Index, Server, ServerId
 
+#: For how many election timeouts a server that was just added may stay silent.
+_PATIENCE = 5
+
 
 class Leadership:
     """What a leader knows.  ``peers`` are all other members of the latest configuration."""
@@ -38,7 +41,7 @@ class Leadership:
         self.reads = ReadRounds()
         self.transfer: Transfer | None = None
         self.waiting_changes: deque[tuple[int, ChangeMembership]] = deque()
-        self._meet_peers()
+        self._meet_peers(core.now)
         log = core.log
         self.uncommitted_bytes = sum(e.size for e in log.slice(log.commit + 1, log.last_index))
         #: The no-op: what this leader may commit by counting begins here.
@@ -49,20 +52,18 @@ class Leadership:
     def command(self, key: int, proposal: Command) -> None:
         """Append a command, or refuse it."""
         size = len(proposal.data) + len(proposal.extensions)
-        config = self._core.config
+        limit = self._core.config.max_entry_bytes
         if self._is_closed(key):
             return
-        if size > config.max_entry_bytes:
-            self._core.outbox.refuse(key, Reason.TOO_LARGE, f"{size} bytes, limit {config.max_entry_bytes}")
-        elif self.uncommitted_bytes + size > config.max_uncommitted_bytes:
-            self._core.outbox.refuse(key, Reason.BUSY)
-        else:
+        if size > limit:
+            self._core.outbox.refuse(key, Reason.TOO_LARGE, f"{size} bytes, limit {limit}")
+        elif not self._is_full(key, size):
             entry = self._append(EntryType.COMMAND, proposal.data, proposal.extensions, proposal.appended_at)
             self._accept(key, entry)
 
     def barrier(self, key: int, proposal: Barrier) -> None:
         """Append a barrier, or refuse it."""
-        if not self._is_closed(key):
+        if not (self._is_closed(key) or self._is_full(key, 0)):
             self._accept(key, self._append(EntryType.BARRIER, appended_at=proposal.appended_at))
 
     def read(self, key: int, _: Read) -> None:
@@ -78,6 +79,17 @@ class Leadership:
             self._core.outbox.refuse(key, Reason.NOT_LEADER)
             return True
         return False
+
+    def _is_full(self, key: int, size: int) -> bool:
+        """Refuse what would take more memory than may wait for its commit."""
+        config, log = self._core.config, self._core.log
+        full = (
+            self.uncommitted_bytes + size > config.max_uncommitted_bytes
+            or log.last_index - log.commit >= config.max_uncommitted_entries
+        )
+        if full:
+            self._core.outbox.refuse(key, Reason.BUSY)
+        return full
 
     def _append(self, kind: EntryType, data: bytes = b"", extensions: bytes = b"", appended_at: int = 0) -> Entry:
         log = self._core.log
@@ -127,23 +139,30 @@ class Leadership:
         entry = self._append(EntryType.CONFIGURATION, data, appended_at=change.appended_at)
         core.membership.append(entry.index, configuration)
         self._accept(key, entry)
-        self._meet_peers()
+        self._meet_peers(core.now + _PATIENCE * core.ticks.election_timeout)
         self._advance_commit()
 
-    def _meet_peers(self) -> None:
-        """Bring ``peers`` in line with the latest configuration; whoever is new starts a new session."""
+    def _meet_peers(self, expected_until: int) -> None:
+        """Bring ``peers`` in line with the latest configuration; whoever is new starts a new session.
+
+        A new one counts as heard until it holds anything, at most until ``expected_until``: a process
+        that has just been started must not cost the cluster the leader that adds it.  It is no
+        answer, so neither a commit nor a read comes of it.
+        """
         known = self.peers
         self.peers = {}
         for server in self._core.membership.latest.servers:
             if server.id != self._core.id:
-                self.peers[server.id] = self._meet(server, known.get(server.id))
+                self.peers[server.id] = self._meet(server, known.get(server.id), expected_until)
 
-    def _meet(self, server: Server, known: Progress | None) -> Progress:
+    def _meet(self, server: Server, known: Progress | None, expected_until: int) -> Progress:
         if known is not None and known.server.address == server.address:
             known.server = server
             return known
         core = self._core
-        return Progress(server, core.next_session(), core.log.last_index + 1, core.now)
+        progress = Progress(server, core.next_session(), core.log.last_index + 1, core.now)
+        progress.expected_until = expected_until
+        return progress
 
     @property
     def _is_leaving(self) -> bool:
@@ -317,7 +336,10 @@ class Leadership:
         """Whether a majority of voters answered within the lease (thesis section 6.2)."""
         core = self._core
         oldest = core.now - core.ticks.lease
-        heard = {core.id, *(p.server.id for p in self.peers.values() if p.last_contact >= oldest)}
+        heard = {
+            core.id,
+            *(p.server.id for p in self.peers.values() if p.last_contact >= oldest or p.is_expected(core.now)),
+        }
         return is_quorum(heard, core.membership.voters)
 
     def applied(self) -> None:

@@ -82,5 +82,12 @@ class Membership:
 
 
 def configurations_in(entries: tuple[Entry, ...]) -> list[tuple[Index, Configuration]]:
-    """The configurations among ``entries``; ValueError when one is malformed."""
-    return [(e.index, decode_configuration(e.data)) for e in entries if e.type is EntryType.CONFIGURATION]
+    """The configurations among ``entries``; ValueError when one is malformed or leaves nobody to vote."""
+    return [(e.index, _with_voters(e)) for e in entries if e.type is EntryType.CONFIGURATION]
+
+
+def _with_voters(entry: Entry) -> Configuration:
+    configuration = decode_configuration(entry.data)
+    if not configuration.voters():
+        raise ValueError(f"entry {entry.index} has no voter in its configuration")
+    return configuration

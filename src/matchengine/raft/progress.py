@@ -27,6 +27,7 @@ class Progress:
     __slots__ = (
         "_step",
         "acked_round",
+        "expected_until",
         "failures",
         "heartbeat_at",
         "heartbeats",
@@ -57,6 +58,8 @@ class Progress:
         self.sent_commit: Index = 0
         self.last_append = now
         self.last_contact = now
+        #: Until then the follower counts as heard although it holds nothing yet.
+        self.expected_until = now
         self.acked_round = 0
         self.heartbeats = 0
         self.heartbeat_at = now
@@ -68,6 +71,10 @@ class Progress:
     def is_voter(self) -> bool:
         """Whether the follower votes and counts for commitment."""
         return self.server.suffrage is Suffrage.VOTER
+
+    def is_expected(self, now: int) -> bool:
+        """Whether the follower is so new that its silence means nothing yet."""
+        return now < self.expected_until and not self.match
 
     # --- requests --------------------------------------------------------------------------
 

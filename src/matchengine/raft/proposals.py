@@ -73,7 +73,7 @@ class Reason(StrEnum):
     TRANSFER_TIMEOUT = "leadership transfer timeout"
     TRANSFER_ABORTED = "leadership transfer aborted"
     NO_TRANSFER_TARGET = "cannot find peer"
-    BUSY = "too many uncommitted bytes"
+    BUSY = "too many uncommitted entries or bytes"
     TOO_LARGE = "entry is larger than the limit"
     CONFIGURATION_CHANGED = "configuration changed since prev_index"
     INVALID_CHANGE = "invalid membership change"

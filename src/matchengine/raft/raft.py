@@ -192,6 +192,10 @@ class Raft:
 
     def _received(self, event: Received) -> None:
         request = event.request
+        if event.sender == self._core.id:
+            # It would be followed as if we led, and be given the vote that we gave ourselves.
+            self._core.contradict(event.token, f"another server calls itself {event.sender}, too")
+            return
         match request:
             case AppendEntries():
                 receive_append(self._core, event, request)
@@ -219,6 +223,8 @@ class Raft:
                 leadership = self._leadership_of(request.term, response.term)
                 if leadership is not None:
                     leadership.append_answered(peer, request, response)
+                else:
+                    self._unanswered(Unanswered(peer, request))
             case RequestVote() as request, RequestVoteResponse():
                 self._candidacy.vote_answered(peer, request, response)
             case RequestPreVote() as request, RequestPreVoteResponse():
@@ -227,9 +233,14 @@ class Raft:
                 leadership = self._leadership_of(request.term, response.term)
                 if leadership is not None:
                     leadership.snapshot_answered(peer, request, response)
+                else:
+                    self._unanswered(Unanswered(peer, request))
 
     def _leadership_of(self, asked: int, answered: int) -> Leadership | None:
-        """The leadership to which an answer belongs, if it still lasts; a newer term in the answer ends it."""
+        """The leadership to which an answer belongs, if it still lasts; a newer term in the answer ends it.
+
+        A term below the one asked in is no answer: whoever took the request is in its term at least.
+        """
         core = self._core
         if answered > core.term:
             core.follow(answered)
