@@ -126,9 +126,9 @@ def _load_trades(folder: Path) -> Iterator[tuple[int, ...]]:
 def _load_books(folder: Path, sequences: array[int]) -> Iterator[BookRow]:
     path, rows = read_table(folder, "book")
     number, header = next(rows, (1, []))
-    levels = (len(header) - 1) // 4
-    if not 1 <= levels <= MAX_LEVELS:
-        raise InputError(f"{path}: line {number}: {levels} levels are not from 1 to {MAX_LEVELS}")
+    levels = max(1, (len(header) - 1) // 4)
+    if levels > MAX_LEVELS:
+        raise InputError(f"{path}: line {number}: {levels} levels are above the limit of {MAX_LEVELS}")
     _check_header(path, header, _book_header(levels))
     previous, position = -1, 0
     for number, cells in rows:
