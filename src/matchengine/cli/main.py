@@ -22,6 +22,7 @@ app = App(
 for _name, _place in {
     "node": "node:node",
     "member": "member:app",
+    "raftadmin": "raftadmin:raftadmin",
     "status": "status:status",
     "instrument": "instrument:app",
     "submit": "orders:submit",
@@ -54,6 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return code if isinstance(code, int) else Exit.OK
+
+
+def raftadmin() -> int:
+    """The command of this name, by itself."""
+    return main(["raftadmin", *sys.argv[1:]])
 
 
 def _import_all() -> None:
