@@ -17,6 +17,11 @@ settings.register_profile("explore", deadline=None, max_examples=2_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--rewrite-traces`` writes what the cores say now into the golden traces; review it as a diff."""
+    parser.addoption("--rewrite-traces", action="store_true", help="rewrite tests/raft/traces")
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of test data; without it a test is skipped, or fails where the data are required."""

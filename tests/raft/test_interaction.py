@@ -1,12 +1,11 @@
 """Golden interaction traces: scripts in ``traces/``, and everything the cores say as expected text.
 
-``REWRITE_TRACES=1 pytest tests/raft/test_interaction.py`` writes what is said now into the files; the
+``pytest tests/raft/test_interaction.py --rewrite-traces`` writes what is said now into the files; the
 diff is then for a reader to judge.
 """
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -28,11 +27,11 @@ def replayed(text: str) -> str:
 
 
 @pytest.mark.parametrize("path", TRACES, ids=lambda p: p.stem)
-def test_trace(path: Path) -> None:
+def test_trace(path: Path, request: pytest.FixtureRequest) -> None:
     """The cores say exactly what the file says."""
     expected = path.read_text()
     actual = replayed(expected)
-    if os.environ.get("REWRITE_TRACES"):
+    if request.config.getoption("--rewrite-traces"):
         path.write_text(actual)
     else:
         assert actual == expected
