@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,11 +15,9 @@ from matchengine.exchange.state_machine import ExchangeStateMachine
 from matchengine.raft.config import PROFILES
 from matchengine.runtime.config import NodeConfig, is_loopback
 from matchengine.runtime.node import Node
-from matchengine.runtime.process import calm_the_collector
+from matchengine.runtime.process import run_node
 from matchengine.service import exchange_services, serve
 from matchengine.sessions import SessionMachine
-
-_LOG = logging.getLogger(__name__)
 
 
 def node(
@@ -58,20 +54,8 @@ def node(
     if not is_loopback(config.listen_address):
         complain(f"listening on {config.listen_address}: whoever reaches it can trade, there is no authentication")
     try:
-        run(_serve(config))
+        run(run_node(Node(config, SessionMachine(ExchangeStateMachine()), (serve(exchange_services),))))
     except Exception as error:  # noqa: BLE001 - whatever stopped the node, its operator reads the text
         complain(f"node {config.id}: {error}")
         return Exit.FAILED
     return Exit.OK
-
-
-async def _serve(config: NodeConfig) -> None:
-    running = Node(config, SessionMachine(ExchangeStateMachine()), (serve(exchange_services),))
-    await running.start()
-    _LOG.info("node %s runs at %s", config.id, config.address)
-    loop = asyncio.get_running_loop()
-    stops: list[asyncio.Task[None]] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, lambda: stops.append(loop.create_task(running.stop())))
-    calm_the_collector()
-    await running.wait_stopped()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import signal
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from matchengine.runtime.node import Node
+
+logger = logging.getLogger(__name__)
 
 _GC_THRESHOLDS: Final = (20_000, 5, 2000)
 
@@ -16,6 +19,7 @@ _GC_THRESHOLDS: Final = (20_000, 5, 2000)
 async def run_node(node: Node) -> None:
     """Start ``node`` and serve until SIGTERM or Ctrl-C; raises the error that kept or stopped it from serving."""
     await node.start()
+    logger.info("node %s runs at %s", node.config.id, node.config.address)
     loop = asyncio.get_running_loop()
     stops: list[asyncio.Task[None]] = []
     for number in (signal.SIGTERM, signal.SIGINT):
