@@ -6,13 +6,15 @@ from typing import Final
 
 import grpc
 
-_MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
+#: An answer holds all the trades of its batch: a sweep through a large book makes a large one.
+_MAX_ANSWER_BYTES: Final = 1024 * 1024 * 1024
+_MAX_REQUEST_BYTES: Final = 64 * 1024 * 1024
 _OPTIONS: Final = (
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 200),
-    ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", _MAX_ANSWER_BYTES),
+    ("grpc.max_send_message_length", _MAX_REQUEST_BYTES),
     # Answers are larger than the default of 64 KiB.
     ("grpc.http2.lookahead_bytes", 4 * 1024 * 1024),
     # Channels to one address otherwise share one connection, and with it one back-off.

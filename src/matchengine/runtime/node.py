@@ -43,10 +43,12 @@ Services: TypeAlias = Callable[["Node", grpc.aio.Server], Sequence[str]]
 #: Threads that wait for the interpreter lock get it after this many seconds.  The default of 5 ms
 #: would be added to every completed disk write of a busy node.
 _SWITCH_INTERVAL_S = 0.0005
-_MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+_MAX_REQUEST_BYTES = 64 * 1024 * 1024
+#: An answer holds all the trades of its batch: a sweep through a large book makes a large one.
+_MAX_ANSWER_BYTES = 1024 * 1024 * 1024
 _SERVER_OPTIONS = (
-    ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", _MAX_REQUEST_BYTES),
+    ("grpc.max_send_message_length", _MAX_ANSWER_BYTES),
     ("grpc.so_reuseport", 0),
     # A client's window of large batches must fit into the flow control of a connection that has just been made.
     ("grpc.http2.lookahead_bytes", 4 * 1024 * 1024),
