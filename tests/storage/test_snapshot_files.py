@@ -164,6 +164,19 @@ def test_a_failing_disk_is_final(simulated, meta, operation):
     assert SnapshotFiles(simulated, DIRECTORY, Fuse()).newest() in (meta(1, size=5), meta(2, size=5))
 
 
+@pytest.mark.parametrize("chunks_read", [0, 1, 2])
+def test_a_snapshot_is_closed_however_little_of_it_is_read(simulated, meta, chunks_read):
+    store = SnapshotFiles(simulated, DIRECTORY, Fuse())
+    write(store, meta(1), bytes(3 * CHUNK_BYTES))
+    before = len(simulated._handles)
+    chunks = store.open(meta(1))
+    for _ in range(chunks_read):
+        next(chunks)
+    assert len(simulated._handles) == before + 1
+    del chunks
+    assert len(simulated._handles) == before
+
+
 def test_power_lost_at_every_call_leaves_a_good_snapshot(meta):
     for call in count():
         finished = [lose_power_in_commit(meta, call, seed) for seed in range(20)]

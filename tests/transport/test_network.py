@@ -287,6 +287,17 @@ async def test_sender_that_breaks_off_is_told_to_the_core_and_leaves_nothing(wor
         assert errors.empty()
 
 
+async def test_a_peer_that_is_down_is_complained_of_once(world, caplog):
+    async with world() as w:
+        w.outgoing[7] = (10, [bytes(10)])
+        peer = await w.serve(installing)
+        await w.servers[0].stop(0)
+        for _ in range(5):
+            assert await w.send(peer, offer(10)) == "unanswered"
+        assert caplog.text.count(f"sending a snapshot to {peer.address} failed") == 1
+        assert "debug_error_string" not in caplog.text
+
+
 async def test_failing_store_fails_the_call_with_its_text(world):
     texts = asyncio.Queue()
 

@@ -58,13 +58,12 @@ class SnapshotFiles:
         prefix = f"{meta.term:020d}-{meta.index:020d}-"
         with self._lock:
             names = [name for name in self._names if name.startswith(prefix)]
-        usable = [name for name in names if self._verified.get(name, meta) is not None]
-        if not usable:
-            raise StorageError(f"{self._directory}: there is no snapshot of term {meta.term}, index {meta.index}")
-        path = self._directory / usable[0]
-        with self._fuse.guard(f"opening {path}"):
-            handle = self._fs.open(path)
-        return self._chunks(handle, path)
+            usable = [name for name in names if self._verified.get(name, meta) is not None]
+            if not usable:
+                raise StorageError(f"{self._directory}: there is no snapshot of term {meta.term}, index {meta.index}")
+            chunks = self._chunks(self._directory / usable[0])
+            next(chunks)  # opens the file; a generator that never began would not close one
+        return chunks
 
     def publish(self, path: Path, meta: SnapshotMeta) -> None:
         """Make a finished temporary file visible, then drop the oldest snapshots."""
@@ -74,14 +73,13 @@ class SnapshotFiles:
             self._names = sorted((*self._names, path.name), reverse=True)
             self._drop_oldest()
 
-    def _chunks(self, handle: int, path: Path) -> Iterator[bytes]:
-        reader = SnapshotReader(self._fs, handle, path)
-        try:
-            with self._fuse.guard(f"reading {path}"):
-                reader.meta()
-                yield from reader.chunks()
-        finally:
-            self._fs.close(handle)
+    def _chunks(self, path: Path) -> Iterator[bytes]:
+        """First an empty chunk, when the file is open; then the state bytes."""
+        with self._fuse.guard(f"reading {path}"), reading(self._fs, path) as handle:
+            reader = SnapshotReader(self._fs, handle, path)
+            reader.meta()
+            yield b""
+            yield from reader.chunks()
 
     def _verify(self, name: str) -> SnapshotMeta | None:
         if name not in self._verified:

@@ -149,6 +149,7 @@ class _Peer:
         self._appender = Appender(self._stub, header, deadlines.append, loop)
         self._calls: set[asyncio.Task[None]] = set()
         self._snapshot: asyncio.Task[None] | None = None
+        self._complaint = ""
         self._used_at = loop.time()
 
     def is_idle_since(self, time: float) -> bool:
@@ -226,9 +227,16 @@ class _Peer:
         try:
             response = await send_snapshot(self._stub, self._header, request, self._open_snapshot)
         except Exception as error:  # noqa: BLE001 - whatever the store raises, the core tries again
-            _logger.warning("sending a snapshot to %s failed: %s", self.address, error)
+            self._complain(str(error.details()) if isinstance(error, grpc.aio.AioRpcError) else repr(error))
         else:
+            self._complaint = ""
             pending.answered(response)
+
+    def _complain(self, text: str) -> None:
+        """Log a failure once: to a peer that is down the core tries again and again."""
+        if text != self._complaint:
+            self._complaint = text
+            _logger.warning("sending a snapshot to %s failed: %s", self.address, text)
 
 
 def _is_too_old(request: Request, error: BaseException) -> bool:
