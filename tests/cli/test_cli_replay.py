@@ -114,8 +114,11 @@ def test_what_the_parser_refuses_is_a_usage_error(path, capsys):
         assert main(arguments) == 2
 
 
-COMMANDS = ("node", "submit", "cancel", "book", "demo", "replay", "status")
-SUBCOMMANDS = (("instrument", "add"), ("instrument", "list"), ("member", "add"), ("member", "list"))
+COMMANDS = ("node", "submit", "cancel", "book", "demo", "replay", "raftadmin")
+SUBCOMMANDS = (
+    *(("instrument", "add"), ("instrument", "list"), ("member", "add"), ("member", "list")),
+    ("cluster", "status"),
+)
 
 
 @pytest.mark.parametrize("words", [*((name,) for name in COMMANDS), *SUBCOMMANDS], ids=" ".join)
@@ -127,5 +130,16 @@ def test_help_shows_an_example(capsys, words):
 def test_help_lists_the_commands(capsys):
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
-    assert all(name in text for name in (*COMMANDS, "instrument", "member"))
+    assert all(name in text for name in (*COMMANDS, "instrument", "member", "cluster"))
     assert "Show an order book as a ladder." in text
+
+
+def test_no_event_loop_stands_between_ctrl_c_and_what_needs_none(path, monkeypatch):
+    def refuse(main):
+        main.close()
+        raise AssertionError("an event loop was started")
+
+    monkeypatch.setattr("matchengine.cli.replay.run", refuse)
+    assert main(["replay", path, "--format", "flash", "--nodes", "0"]) == 0
+    with pytest.raises(AssertionError, match="event loop"):
+        main(["replay", path, "--format", "flash", "--nodes", "1"])

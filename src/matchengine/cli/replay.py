@@ -65,7 +65,7 @@ def replay(
         options = ReplayOptions(
             path, format, nodes, batch, _fractions(kill_leader_at), expect_sha256, reports, work_dir, window
         )
-        result = run(run_replay(options))
+        result = run_replay(options, run)
     except InputError as error:
         complain(error)
         return Exit.USAGE

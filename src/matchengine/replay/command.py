@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import Final, Literal, TextIO
+from typing import Any, Final, Literal, TextIO
 
 import msgspec
 
@@ -17,7 +17,7 @@ from matchengine.exchange.layout import MAX_COMMANDS
 from matchengine.replay.errors import InputError
 from matchengine.replay.flash import judge_flash, load_flash
 from matchengine.replay.lobster import load_lobster, lobster_trades, trade_differences, write_trades
-from matchengine.replay.plan import make_plan
+from matchengine.replay.plan import Plan, make_plan
 from matchengine.replay.run import ClusterRun, Outcome, run_in_process
 from matchengine.replay.workload import Workload
 
@@ -102,24 +102,28 @@ class ReplayResult(msgspec.Struct, frozen=True):
         return found
 
 
-async def replay(options: ReplayOptions) -> ReplayResult:
+#: Runs a coroutine to its end.  Only nodes need an event loop; within one, Ctrl-C would wait for the next ``await``.
+Runner = Callable[[Coroutine[Any, Any, Outcome]], Outcome]
+
+
+def replay(options: ReplayOptions, runner: Runner) -> ReplayResult:
     """Run one replay.  Raises InputError for an unusable recording, ClusterError when the nodes fail."""
     with _reports_file(options.reports) as reports:
         if options.format == "flash":
-            return await _replay_flash(options, reports)
-        return await _replay_lobster(options, reports)
+            return _replay_flash(options, runner, reports)
+        return _replay_lobster(options, runner, reports)
 
 
-async def _replay_flash(options: ReplayOptions, reports: TextIO | None) -> ReplayResult:
+def _replay_flash(options: ReplayOptions, runner: Runner, reports: TextIO | None) -> ReplayResult:
     recording = load_flash(options.path)
-    outcome = await _run(options, recording.workload)
+    outcome = _run(options, runner, recording.workload)
     judged = judge_flash(recording, outcome.answers, reports)
     return _result(options, recording.workload, outcome, judged.trades, judged.sha256, None, None)
 
 
-async def _replay_lobster(options: ReplayOptions, reports: TextIO | None) -> ReplayResult:
+def _replay_lobster(options: ReplayOptions, runner: Runner, reports: TextIO | None) -> ReplayResult:
     recording = load_lobster(options.path)
-    outcome = await _run(options, recording.workload)
+    outcome = _run(options, runner, recording.workload)
     trades = lobster_trades(recording, outcome.answers)
     if reports is not None:
         write_trades(trades, reports)
@@ -127,10 +131,14 @@ async def _replay_lobster(options: ReplayOptions, reports: TextIO | None) -> Rep
     return _result(options, recording.workload, outcome, len(trades), None, different, outcome.book_differences)
 
 
-async def _run(options: ReplayOptions, workload: Workload) -> Outcome:
+def _run(options: ReplayOptions, runner: Runner, workload: Workload) -> Outcome:
     plan = make_plan(workload, options.batch, options.kill_leader_at, options.window)
     if not options.nodes:
         return run_in_process(workload, plan)
+    return runner(_run_on_nodes(options, workload, plan))
+
+
+async def _run_on_nodes(options: ReplayOptions, workload: Workload, plan: Plan) -> Outcome:
     with work_folder(options.work_dir) as folder:
         cluster = LocalCluster(options.nodes, folder)
         try:
