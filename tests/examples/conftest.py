@@ -1,0 +1,107 @@
+"""The examples: loaded as modules, and as processes of their own."""
+
+import contextlib
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
+
+from matchengine.cluster.processes import free_addresses
+from matchengine.wire import raft_admin_pb2 as admin
+from matchengine.wire.example_pb2 import GetWordsRequest
+from matchengine.wire.example_pb2_grpc import ExampleStub
+from matchengine.wire.raft_admin_pb2_grpc import RaftAdminStub
+
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+PATIENCE_S = 30
+
+
+def start(example, *arguments, **streams):
+    command = [sys.executable, str(ROOT / "examples" / example), *map(str, arguments)]
+    return subprocess.Popen(command, env=ENVIRONMENT, text=True, **streams)
+
+
+class WordsNode:
+    """``examples/words.py`` with the original's flags."""
+
+    def __init__(self, raft_id, address, folder, *more):
+        self.id, self.address = raft_id, address
+        flags = [f"--raft_id={raft_id}", f"--address={address}", "--raft_data_dir", folder, *more]
+        self.process = start("words.py", *flags)
+        self.channel = grpc.insecure_channel(address)
+
+    def words(self):
+        return ExampleStub(self.channel).GetWords(GetWordsRequest(), timeout=PATIENCE_S, wait_for_ready=True)
+
+    def until_healthy(self, service):
+        watch = HealthStub(self.channel).Watch(HealthCheckRequest(service=service), wait_for_ready=True, timeout=30)
+        next(answer for answer in watch if answer.status == HealthCheckResponse.SERVING)
+        watch.cancel()
+
+    def health(self, service):
+        return HealthStub(self.channel).Check(HealthCheckRequest(service=service)).status
+
+    def administer(self, method, request):
+        stub = RaftAdminStub(self.channel)
+        future = getattr(stub, method)(request, timeout=PATIENCE_S)
+        outcome = stub.Await(future, timeout=PATIENCE_S)
+        assert outcome.error == ""
+        return outcome.index
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def close(self):
+        self.kill()
+        self.channel.close()
+
+
+@pytest.fixture
+def words_cluster(tmp_path):
+    """Three nodes; the first founded the cluster and leads."""
+    with contextlib.ExitStack() as stack:
+        nodes = []
+        for raft_id, address in zip(("nodeA", "nodeB", "nodeC"), free_addresses(3), strict=True):
+            more = () if nodes else ("--raft_bootstrap",)
+            nodes.append(WordsNode(raft_id, address.replace("127.0.0.1", "localhost"), tmp_path, *more))
+            stack.callback(nodes[-1].close)
+        for node in nodes:
+            node.until_healthy("")
+        nodes[0].until_healthy("Example")
+        for node in nodes[1:]:
+            nodes[0].administer("AddVoter", admin.AddVoterRequest(id=node.id, address=node.address))
+        yield nodes
+
+
+@pytest.fixture
+def start_hammer():
+    """Starts ``examples/hammer.py`` on some nodes."""
+    running = []
+
+    def hammer(nodes, *more):
+        target = "multi:///" + ",".join(node.address for node in nodes)
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        running.append(start("hammer.py", "--addresses", target, *more, **pipes))
+        return running[-1]
+
+    yield hammer
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="session")
+def words_module():
+    """``examples/words.py`` as a module."""
+    spec = importlib.util.spec_from_file_location("words", ROOT / "examples" / "words.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
