@@ -16,7 +16,7 @@ CASES = [
     ("submit ACME buy", "QUANTITY"),
     ("book ACME --levels 1001", "--levels: 1001 is not a whole number from 0 to 1000"),
     ("book ACME --addresses nowhere", "addresses: 'nowhere' is not of the form host:port"),
-    ("status --addresses a:1,b:x", "addresses: port 'x' is not a number"),
+    ("cluster status --addresses a:1,b:x", "addresses: port 'x' is not a number"),
     ("member add nodeB nowhere", "address: 'nowhere' is not of the form host:port"),
     ("demo --rate 99.5", "--rate: '99.5' is not a whole number"),
     ("demo --seconds nan", "--seconds nan is not from"),

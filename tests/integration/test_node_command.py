@@ -127,6 +127,6 @@ def test_unusable_options_are_named(matchengine, arguments, words):
 
 
 def test_nobody_there_is_an_environment_failure(matchengine):
-    done = matchengine("status", "--addresses", "127.0.0.1:1")
+    done = matchengine("cluster", "status", "--addresses", "127.0.0.1:1")
     assert done.code == 3
     assert "no answer" in done.out

@@ -13,6 +13,10 @@ def test_a_member_is_added_and_the_founder_shut_down(start_node, matchengine):
     everybody = f"multi:///{absent},{first.address}"
     added = matchengine("raftadmin", "--leader", everybody, "add_nonvoter", "nodeB", absent, "0")
     assert (added.code, added.out) == (0, ""), added.err
+    status = matchengine("cluster", "status", "--target", everybody)
+    assert status.code == 0, status.err
+    assert "leader" in status.out
+    assert "no answer" in status.out
     bare = matchengine("raftadmin", first.address, "ApplyLog", "x", "")
     assert bare.code == 1
     assert "client sessions only" in bare.err

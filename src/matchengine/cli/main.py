@@ -23,7 +23,7 @@ for _name, _place in {
     "node": "node:node",
     "member": "member:app",
     "raftadmin": "raftadmin:raftadmin",
-    "status": "status:status",
+    "cluster": "cluster:app",
     "instrument": "instrument:app",
     "submit": "orders:submit",
     "cancel": "orders:cancel",

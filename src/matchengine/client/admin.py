@@ -83,6 +83,13 @@ class Admin:
         )
         return response
 
+    async def stats(self, address: str) -> dict[str, str]:
+        """The node's standing under HashiCorp Raft's keys; nodes of that library answer, too."""
+        response: pb.StatsResponse = await RaftAdminStub(self._channels.get(address)).Stats(
+            pb.StatsRequest(), timeout=ATTEMPT_S
+        )
+        return dict(response.stats)
+
     async def _await(self, stub: RaftAdminStub, operation: pb.Future) -> int:
         try:
             outcome: pb.AwaitResponse = await stub.Await(operation, timeout=_CHANGE_S)
