@@ -61,8 +61,10 @@ class RaftConfig(msgspec.Struct, frozen=True):
         if not self.address:
             raise ValueError("address: '' is empty; peers must be able to reach this server")
         t = self.timing
-        if t.tick_ms < 1:
-            raise ValueError(f"timing.tick_ms: {t.tick_ms} is below 1")
+        for name in Timing.__struct_fields__[1:]:
+            _check_at_least(1, f"timing.{name}", getattr(t, name))
+        for name in self.__struct_fields__[3:]:
+            _check_at_least(0 if name.startswith("trailing") else 1, name, getattr(self, name))
         if t.heartbeat_timeout_ms < 2 * t.heartbeat_interval_ms:
             raise ValueError(
                 f"timing.heartbeat_timeout_ms: {t.heartbeat_timeout_ms} is below twice the "
@@ -78,3 +80,8 @@ class RaftConfig(msgspec.Struct, frozen=True):
                 f"timing.leader_lease_timeout_ms: {t.leader_lease_timeout_ms} is above the "
                 f"heartbeat timeout of {t.heartbeat_timeout_ms}"
             )
+
+
+def _check_at_least(lowest: int, name: str, value: int) -> None:
+    if value < lowest:
+        raise ValueError(f"{name}: {value} is below {lowest}")
