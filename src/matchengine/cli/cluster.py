@@ -14,8 +14,8 @@ from matchengine.cli.options import DEFAULT_ADDRESSES, Json
 from matchengine.cli.show import console
 from matchengine.client.admin import Admin
 from matchengine.client.channels import Channels
-from matchengine.client.leader import parse_addresses
 from matchengine.client.standing import ClusterStanding, Standing, look
+from matchengine.client.targets import target_addresses
 
 _PATIENCE_S: Final = 10.0
 _HASH_DIGITS: Final = 16
@@ -47,7 +47,7 @@ def status(
     State hashes are compared at an index that all nodes have applied; `-` is a node that tells none.
     Exit code 1 without a leader or with hashes that differ, 3 when no node answers.
     """
-    addresses = parse_addresses(target)
+    addresses = target_addresses(target)
     found = run(_look(addresses))
     if json:
         for node in found.nodes:

@@ -18,7 +18,7 @@ from matchengine.cli.exits import Exit
 from matchengine.cli.loop import run
 from matchengine.client.channels import Channels
 from matchengine.client.connect import connect
-from matchengine.client.leader import parse_addresses
+from matchengine.client.targets import target_addresses
 from matchengine.errors import MatchEngineError
 from matchengine.wire import raft_admin_pb2 as pb
 from matchengine.wire.raft_admin_pb2_grpc import RaftAdminStub
@@ -94,7 +94,7 @@ def _value(field: FieldDescriptor, word: str) -> str | bytes | int:
 
 async def invoke(target: str, method: MethodDescriptor, request: Message, health_service: str = "") -> str:
     """Call ``method`` and see the operation that it may begin through; returns the operation's error or ``""``."""
-    addresses = parse_addresses(target)
+    addresses = target_addresses(target)
     channels = Channels()
     try:
         address = await connect(addresses, channels, CONNECT_S, health_service)

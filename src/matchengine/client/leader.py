@@ -27,11 +27,8 @@ T = TypeVar("T")
 
 
 def parse_addresses(addresses: str | Sequence[str]) -> tuple[str, ...]:
-    """``"host:port,host:port"`` or a sequence, without repetitions; raises ValueError for none or another form.
-
-    ``multi:///`` may stand before the text: so targets of several nodes are written among users of HashiCorp Raft.
-    """
-    given = addresses.removeprefix("multi:///").split(",") if isinstance(addresses, str) else addresses
+    """``"host:port,host:port"`` or a sequence, without repetitions; raises ValueError for none or another form."""
+    given = addresses.split(",") if isinstance(addresses, str) else addresses
     cleaned = tuple(dict.fromkeys(address.strip() for address in given if address.strip()))
     if not cleaned:
         raise ValueError("addresses: there is none; a client needs at least one host:port")
