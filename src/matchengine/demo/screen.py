@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
 import msgspec
 from rich.console import Group, RenderableType
@@ -15,6 +15,9 @@ from rich.text import Text
 from matchengine.demo.ledger import Trade
 from matchengine.exchange.types import Side
 from matchengine.v1.exchange_pb2 import Level
+
+#: Levels a side that a picture should have, so that it fits.
+LADDER_LEVELS: Final = 7
 
 
 class Picture(msgspec.Struct, frozen=True):
@@ -86,14 +89,19 @@ class Terminal:
 
     def show(self, picture: Picture) -> None:
         """Draw the moment."""
-        columns = Table.grid(padding=(0, 3))
-        columns.add_row(_ladder(picture.asks, picture.bids), _trades(picture.recent), _nodes(picture))
-        self._live.update(Group(columns, Text(_counts(picture)), Text(picture.story, "bold")), refresh=True)
+        self._live.update(drawing(picture), refresh=True)
 
 
 def screen() -> Screen:
     """The one that fits standard output."""
     return Terminal() if sys.stdout.isatty() else Lines()
+
+
+def drawing(picture: Picture) -> RenderableType:
+    """All there is to see; fits a terminal of 80 columns and 24 lines."""
+    columns = Table.grid(padding=(0, 3))
+    columns.add_row(_ladder(picture.asks, picture.bids), _trades(picture.recent), _nodes(picture))
+    return Group(columns, Text(_counts(picture)), Text(picture.story, "bold"))
 
 
 def _counts(picture: Picture) -> str:

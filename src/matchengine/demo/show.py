@@ -15,13 +15,12 @@ from matchengine.cluster.local import LocalCluster
 from matchengine.cluster.processes import ClusterError
 from matchengine.demo.flow import ACCOUNT, OrderFlow
 from matchengine.demo.ledger import Ledger, Levels, Verdict, levels_of
-from matchengine.demo.screen import Picture, Screen
+from matchengine.demo.screen import LADDER_LEVELS, Picture, Screen
 from matchengine.exchange.types import ExecType
 from matchengine.v1 import exchange_pb2 as pb
 
 SYMBOL: Final = "DEMO"
 _TICK: Final = "0.01"
-_LADDER_LEVELS: Final = 8
 _BATCHES_PER_S: Final = 50
 _PICTURES_PER_S: Final = 5
 _DOWN_S: Final = 1.5
@@ -166,7 +165,7 @@ class _Demo:
         while True:
             statuses = await self._cluster.statuses()
             roles = [(node.id, s.role if s else "down") for node, s in zip(self._cluster.nodes, statuses, strict=True)]
-            depth = await self._reader.depth(SYMBOL, _LADDER_LEVELS)
+            depth = await self._reader.depth(SYMBOL, LADDER_LEVELS)
             self._screen.show(self._picture(roles, depth))
             await asyncio.sleep(1 / _PICTURES_PER_S)
 
