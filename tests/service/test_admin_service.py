@@ -274,9 +274,17 @@ async def test_stats_have_the_originals_keys(node, serving):
         }
 
 
-@pytest.mark.parametrize(("age_ms", "text"), [(0, "0"), (None, "never"), (1234, "1234ms")])
-async def test_last_contact(node, serving, age_ms, text):
-    node.last_contact_ms = age_ms
+@pytest.mark.parametrize(
+    ("role", "age_ms", "text"),
+    [
+        (Role.LEADER, 0, "0"),
+        (Role.FOLLOWER, 0, "0ms"),
+        (Role.CANDIDATE, 1234, "1234ms"),
+        (Role.FOLLOWER, None, "never"),
+    ],
+)
+async def test_last_contact(node, serving, role, age_ms, text):
+    node.role, node.last_contact_ms = role, age_ms
     async with serving(node) as channel:
         admin = RaftAdminStub(channel)
         assert (await admin.Stats(pb.StatsRequest())).stats["last_contact"] == text

@@ -41,7 +41,7 @@ def stats_of(status: NodeStatus) -> dict[str, str]:
         "state": "Shutdown" if status.is_shut_down else _STATES[status.role],
         **{key: str(number) for key, number in numbers.items()},
         "latest_configuration": f"[{' '.join(map(_server, status.configuration.servers))}]",
-        "last_contact": _last_contact(status.last_contact_ms),
+        "last_contact": "0" if status.role is Role.LEADER else _last_contact(status.last_contact_ms),
     }
 
 
@@ -55,6 +55,4 @@ def _server(server: Server) -> str:
 
 
 def _last_contact(age_ms: int | None) -> str:
-    if age_ms is None:
-        return "never"
-    return f"{age_ms}ms" if age_ms else "0"
+    return "never" if age_ms is None else f"{age_ms}ms"
