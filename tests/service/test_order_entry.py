@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from contextlib import asynccontextmanager
 
 import grpc
@@ -19,7 +21,7 @@ from matchengine.exchange.layout import (
     VERSION,
 )
 from matchengine.exchange.types import CommandType, OrdType, Side, TimeInForce
-from matchengine.service import exchange_services
+from matchengine.service import exchange_services, translation
 from matchengine.v1 import exchange_pb2 as pb
 from matchengine.v1 import machine_pb2
 from matchengine.v1.exchange_pb2_grpc import OrderEntryStub
@@ -191,6 +193,30 @@ async def test_the_life_of_an_order(trading):
         assert (cancelled.exec_type, cancelled.ord_status, cancelled.leaves_qty) == ("4", "4", "0")
         (unknown,) = await trader.submit(pb.Command(account=7, cancel=pb.CancelOrder(orig_cl_ord_id=2)))
         assert (unknown.exec_type, unknown.reason) == ("9", "UNKNOWN_ORDER")
+
+
+async def test_the_loop_gets_its_turns_while_a_sweep_is_put_into_words(trading, monkeypatch):
+    turn, in_turn, translate = 0, Counter(), translation._report
+
+    async def count_turns():
+        nonlocal turn
+        while True:
+            turn += 1
+            await asyncio.sleep(0)
+
+    def report(*arguments):
+        in_turn[turn] += 1
+        return translate(*arguments)
+
+    monkeypatch.setattr(translation, "_report", report)
+    async with trading() as trader:
+        makers = [packed_new(n, Side.SELL, 1, 10_000) for n in range(1, 1001)]
+        await trader.stub.Submit(trader.request(packed=packed_batch(*makers)))
+        counting = asyncio.create_task(count_turns())
+        reports = await trader.submit(new(5_000, pb.SIDE_BUY, "1000", "100"))
+        counting.cancel()
+    assert [report.cl_ord_id for report in reports[2::2]] == list(range(1, 1001))
+    assert max(in_turn.values()) <= 256
 
 
 async def test_flags_of_a_replace_reach_the_engine(trading):

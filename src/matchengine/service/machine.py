@@ -49,7 +49,7 @@ class _Commands:
         self._check(command)
         return self._node.propose(command_envelope(request.session_id, request.sequence, request.acknowledged, command))
 
-    def respond(self, request: machine_pb2.ApplyRequest, outcome: Outcome) -> machine_pb2.ApplyResponse:
+    async def respond(self, request: machine_pb2.ApplyRequest, outcome: Outcome) -> machine_pb2.ApplyResponse:
         reply = decode_answer(outcome.result)
         return machine_pb2.ApplyResponse(
             sequence=request.sequence, status=wire_status(reply.status), index=reply.value, answer=reply.payload

@@ -57,7 +57,7 @@ class _Batches:
         await self._caught_up.wait()
         return self._translator.pack(request.commands)
 
-    def respond(self, request: pb.SubmitRequest, outcome: Outcome) -> pb.SubmitResponse:
+    async def respond(self, request: pb.SubmitRequest, outcome: Outcome) -> pb.SubmitResponse:
         reply = decode_answer(outcome.result)
         payload = reply.payload
         response = pb.SubmitResponse(sequence=request.sequence, status=wire_status(reply.status), index=reply.value)
@@ -67,7 +67,9 @@ class _Batches:
         if request.packed:
             response.packed = payload
         else:
-            response.reports.extend(self._translator.reports(request.sequence, payload))
+            for reports in self._translator.reports(request.sequence, payload):
+                response.reports.extend(reports)
+                await asyncio.sleep(0)  # a sweep through a large book must not cost the leader its heartbeats
         return response
 
 

@@ -45,14 +45,14 @@ class Proposer(Protocol[Q_contra, R_co]):
         """Check and propose; raises MatchEngineError when nothing was proposed."""
         ...
 
-    def respond(self, request: Q_contra, outcome: Outcome) -> R_co:
+    async def respond(self, request: Q_contra, outcome: Outcome) -> R_co:
         """The response to ``request``, whose entry was applied."""
         ...
 
 
 async def answer(proposer: Proposer[Q, R], request: Q) -> R:
     """One request, one response."""
-    return proposer.respond(request, await (await proposer.propose(request)))
+    return await proposer.respond(request, await (await proposer.propose(request)))
 
 
 async def answer_stream(proposer: Proposer[Q, R], context: grpc.aio.ServicerContext[Q, R]) -> None:
@@ -125,7 +125,7 @@ class _Stream(Generic[Q, R]):
     async def _write(self) -> None:
         while isinstance(item := await self._queue.get(), _Pending):
             outcome = await item.future
-            await self._context.write(self._proposer.respond(item.request, outcome))
+            await self._context.write(await self._proposer.respond(item.request, outcome))
             self._outstanding -= 1
             self._outstanding_bytes -= item.size
             self._freed.set()

@@ -6,7 +6,7 @@ A string that cannot be translated does not fail the call.  Its reason goes into
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from matchengine.exchange.decimals import format_price, format_quantity, parse_price, parse_quantity
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from matchengine.exchange.instruments import Instrument
     from matchengine.runtime.node import Node
 
+_SLICE_BYTES: Final = 256 * REPORT.size
+
 
 class Translator:
     """Translates by the instruments that the local engine knows."""
@@ -37,12 +39,13 @@ class Translator:
         records = [_RECORDS[command.WhichOneof("command")](command, engine) for command in commands]
         return BATCH_HEADER.pack(VERSION, KIND_ORDERS, 0, len(records)) + b"".join(records)
 
-    def reports(self, sequence: int, answer: bytes) -> list[pb.Report]:
-        """The reports of an answer to a batch of orders."""
+    def reports(self, sequence: int, answer: bytes) -> Iterator[list[pb.Report]]:
+        """The reports of an answer to a batch of orders, in slices that take a millisecond or two."""
         if ANSWER_HEADER.unpack_from(answer)[1] != KIND_ORDERS:
             raise InvalidArgumentError(f"sequence: {sequence} was used for another command, which took effect")
         engine = engine_of(self._node)
-        return [_report(fields, engine) for fields in REPORT.iter_unpack(answer[ANSWER_HEADER.size :])]
+        for start in range(ANSWER_HEADER.size, len(answer), _SLICE_BYTES):
+            yield [_report(fields, engine) for fields in REPORT.iter_unpack(answer[start : start + _SLICE_BYTES])]
 
 
 # --- commands ------------------------------------------------------------------------------
