@@ -13,19 +13,21 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from matchengine.cluster.processes import free_addresses
-from matchengine.wire import raft_admin_pb2 as admin
 from matchengine.wire.example_pb2 import GetWordsRequest
 from matchengine.wire.example_pb2_grpc import ExampleStub
-from matchengine.wire.raft_admin_pb2_grpc import RaftAdminStub
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
 PATIENCE_S = 30
 
 
-def start(example, *arguments, **streams):
-    command = [sys.executable, str(ROOT / "examples" / example), *map(str, arguments)]
+def start(program, *arguments, **streams):
+    command = [sys.executable, *map(str, (*program, *arguments))]
     return subprocess.Popen(command, env=ENVIRONMENT, text=True, **streams)
+
+
+def example(name):
+    return (ROOT / "examples" / name,)
 
 
 class WordsNode:
@@ -34,7 +36,7 @@ class WordsNode:
     def __init__(self, raft_id, address, folder, *more):
         self.id, self.address = raft_id, address
         flags = [f"--raft_id={raft_id}", f"--address={address}", "--raft_data_dir", folder, *more]
-        self.process = start("words.py", *flags)
+        self.process = start(example("words.py"), *flags)
         self.channel = grpc.insecure_channel(address)
 
     def words(self):
@@ -48,13 +50,6 @@ class WordsNode:
     def health(self, service):
         return HealthStub(self.channel).Check(HealthCheckRequest(service=service)).status
 
-    def administer(self, method, request):
-        stub = RaftAdminStub(self.channel)
-        future = getattr(stub, method)(request, timeout=PATIENCE_S)
-        outcome = stub.Await(future, timeout=PATIENCE_S)
-        assert outcome.error == ""
-        return outcome.index
-
     def kill(self):
         self.process.kill()
         self.process.wait()
@@ -65,8 +60,8 @@ class WordsNode:
 
 
 @pytest.fixture
-def words_cluster(tmp_path):
-    """Three nodes; the first founded the cluster and leads."""
+def words_nodes(tmp_path):
+    """Three nodes that run; the first has founded a cluster, which the others are yet to join."""
     with contextlib.ExitStack() as stack:
         nodes = []
         for raft_id, address in zip(("nodeA", "nodeB", "nodeC"), free_addresses(3), strict=True):
@@ -76,20 +71,29 @@ def words_cluster(tmp_path):
         for node in nodes:
             node.until_healthy("")
         nodes[0].until_healthy("Example")
-        for node in nodes[1:]:
-            nodes[0].administer("AddVoter", admin.AddVoterRequest(id=node.id, address=node.address))
         yield nodes
 
 
 @pytest.fixture
+def raftadmin():
+    """Runs one ``raftadmin`` command, which must succeed."""
+
+    def run(*arguments):
+        process = start(("-m", "matchengine.cli.main", "raftadmin"), *arguments, stderr=subprocess.PIPE)
+        _, err = process.communicate(timeout=PATIENCE_S)
+        assert process.returncode == 0, err
+
+    return run
+
+
+@pytest.fixture
 def start_hammer():
-    """Starts ``examples/hammer.py`` on some nodes."""
+    """Starts ``examples/hammer.py`` on a target."""
     running = []
 
-    def hammer(nodes, *more):
-        target = "multi:///" + ",".join(node.address for node in nodes)
+    def hammer(target, *more):
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        running.append(start("hammer.py", "--addresses", target, *more, **pipes))
+        running.append(start(example("hammer.py"), "--addresses", target, *more, **pipes))
         return running[-1]
 
     yield hammer

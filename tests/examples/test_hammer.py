@@ -6,11 +6,14 @@ import pytest
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 from num2words import num2words
 
-from matchengine.wire import raft_admin_pb2 as admin
-
 pytestmark = pytest.mark.integration
 
 REPORT = re.compile(r"([\d,]+) words in [\d.]+ s: [\d,]+/s, p50 [\d.]+ ms, p99 [\d.]+ ms, \d+ retries\n")
+
+
+def multi(nodes):
+    """The nodes as one target."""
+    return "multi:///" + ",".join(node.address for node in nodes)
 
 
 def best(count):
@@ -36,37 +39,36 @@ def finished(hammer, count):
     return out.splitlines()[-1]
 
 
-def test_the_hammer_notices_no_change_of_leaders(words_cluster, start_hammer, tmp_path):
-    first = words_cluster[0]
-    hammer = start_hammer(words_cluster, "--count", "600", "--workers", "4")
+def test_the_session_of_the_original(words_nodes, raftadmin, start_hammer, tmp_path):
+    """As its README has it: two members, a hammer in the background, another leader meanwhile; then one is killed."""
+    first, second, third = words_nodes
+    raftadmin(first.address, "add_voter", second.id, second.address, 0)
+    raftadmin("--leader", multi(words_nodes[:2]), "add_voter", third.id, third.address, 0)
+    hammer = start_hammer(multi(words_nodes))
     until_under_way(first, 50)
-    first.administer("LeadershipTransfer", admin.LeadershipTransferRequest())
+    raftadmin("--leader", multi(words_nodes), "leadership_transfer")
     assert hammer.poll() is None
-    last_line = finished(hammer, 600)
-    assert last_line.split(": ")[1].split()[0] == best(600)[0]
+    assert finished(hammer, 1999).split(": ")[1].split()[0] == best(1999)[0]
 
-    answers = [node.words() for node in words_cluster]
+    answers = [node.words() for node in words_nodes]
     for answer in answers:
         # A word whose first sending had an unknown outcome may be there twice.
         assert list(answer.best_words) == list(answers[0].best_words)
-        assert set(answer.best_words) <= set(best(600))
-    assert [node.health("Example") for node in words_cluster].count(HealthCheckResponse.SERVING) == 1
+        assert set(answer.best_words) <= set(best(1999))
+    assert [node.health("Example") for node in words_nodes].count(HealthCheckResponse.SERVING) == 1
     assert first.health("Example") == HealthCheckResponse.NOT_SERVING
     assert {folder.name for folder in tmp_path.iterdir()} == {"nodeA", "nodeB", "nodeC"}
 
-    hammer = start_hammer(words_cluster, "--count", "400", "--workers", "4")
-    second = leader_of(words_cluster)
-    until_under_way(second, 50)
-    second.kill()
+    hammer = start_hammer(multi(words_nodes), "--count", "400", "--workers", "4")
+    leader = leader_of(words_nodes)
+    until_under_way(leader, 50)
+    leader.kill()
     assert hammer.poll() is None
     finished(hammer, 400)
 
 
 def test_a_hammer_without_a_name_to_go_to_says_so(start_hammer):
-    class Nowhere:
-        address = "localhost"
-
-    hammer = start_hammer([Nowhere])
+    hammer = start_hammer("multi:///localhost")
     out, err = hammer.communicate(timeout=60)
     assert (hammer.returncode, out) == (1, "")
     assert "'localhost' is not of the form host:port" in err
