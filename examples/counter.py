@@ -17,7 +17,7 @@ class Counter:
         return self.total
 
     def apply(self, entries):
-        return [b"%d" % self.add(int(e.data) if e.data.isdigit() else 0) for e in entries]
+        return [b"%d" % self.add(int(e.data) if e.data.isdigit() and len(e.data) < 20 else 0) for e in entries]
 
     def snapshot(self):
         return iter([b"%d" % self.total])
