@@ -1,4 +1,4 @@
-"""Asking the leader for a read index, over the Peer service of our own."""
+"""Asking the leader for a read index: over the Peer service of our own, or else with a barrier over RaftAdmin."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from matchengine.errors import NotLeaderError
 from matchengine.transport.pending import BROKEN, raise_if_cancelled
 from matchengine.v1.cluster_pb2 import ReadIndexRequest
 from matchengine.v1.cluster_pb2_grpc import PeerStub
+from matchengine.wire import raft_admin_pb2
+from matchengine.wire.raft_admin_pb2_grpc import RaftAdminStub
 
 
 class LeaderReader:
@@ -23,13 +25,31 @@ class LeaderReader:
 
     async def read_index(self, address: str) -> int:
         """The leader's read index; NotLeaderError when it does not answer or leads no more."""
-        stub = PeerStub(self._channel_to(address))
         try:
-            response = await stub.ReadIndex(ReadIndexRequest(), timeout=self._timeout_s)
+            return await self._ask(self._channel_to(address))
         except BROKEN as error:
             raise_if_cancelled()
             raise NotLeaderError from error
+
+    async def _ask(self, channel: grpc.aio.Channel) -> int:
+        try:
+            response = await PeerStub(channel).ReadIndex(ReadIndexRequest(), timeout=self._timeout_s)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
+                raise
+            return await self._barrier(RaftAdminStub(channel))
         return int(response.index)
+
+    async def _barrier(self, stub: RaftAdminStub) -> int:
+        """A leader of HashiCorp Raft gives no read index, but an entry behind all that is committed serves as well."""
+        operation = await stub.Barrier(raft_admin_pb2.BarrierRequest(), timeout=self._timeout_s)
+        try:
+            outcome = await stub.Await(operation, timeout=self._timeout_s)
+        finally:
+            await stub.Forget(operation, timeout=self._timeout_s)  # it keeps what nobody forgets
+        if outcome.error:
+            raise NotLeaderError
+        return int(outcome.index)
 
     async def close(self) -> None:
         """Close the channel; calls on it end with NotLeaderError."""
