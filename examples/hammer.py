@@ -89,8 +89,10 @@ def main(*, addresses: str = ADDRESSES, workers: AtLeastOne = 10, count: AtLeast
     """
     try:
         run(hammer(addresses, workers, [num2words(number, lang="nl") for number in range(1, count + 1)]))
-    except (ValueError, grpc.aio.AioRpcError) as error:
-        sys.exit(f"hammer: {error.details() if isinstance(error, grpc.RpcError) else error}")
+    except ValueError as error:
+        sys.exit(f"hammer: {error}")
+    except grpc.aio.AioRpcError as error:
+        sys.exit(f"hammer: {error.code().name}: {error.details()}; is there a leader?")
 
 
 if __name__ == "__main__":
