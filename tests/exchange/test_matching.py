@@ -295,7 +295,7 @@ def test_the_largest_numbers_fit(engine):
     run(engine, new(1, SELL, most, most), new(2, SELL, most, most), new(2**64 - 1, BUY, most, most, account=2**32 - 1))
     assert engine.depth(1, 9) == ([], [(most, most, 1)])
     run(engine, new(3, SELL, most, most))
-    assert engine.depth(1, 9) == ([], [(most, most, 2)]), "a sum beyond 64 bits is given as the largest number"
+    assert engine.depth(1, 9) == ([], [(most, 2 * most, 2)]), "a sum beyond 64 bits is exact"
 
 
 def test_one_order_sweeps_thousands():
