@@ -318,3 +318,38 @@ def test_idle_nodes_send_no_entries():
     world.run(100)
     assert world.sent
     assert all(isinstance(r, AppendEntries) and not r.entries for _, _, r in world.sent)
+
+
+def test_a_long_look_at_the_machine_holds_entries_back_but_no_heartbeats():
+    world = World()
+    leader = world.leader()
+    world.settle(world.apply(leader, b"before"))
+    leader.worker.held = True
+    seen = Result()
+    leader.replica.examine(lambda: list(leader.machine.commands), seen)
+    later = world.apply(leader, b"later")
+    world.run(100)
+    assert not seen.settled and not later.settled and leader.leads
+    leader.worker.release()
+    world.settle(seen, later)
+    assert seen.outcome == [b"before"] and leader.machine.commands == [b"before", b"later"]
+
+
+def test_a_look_at_the_machine_ends_with_the_node_or_with_its_own_error():
+    world = World()
+    leader = world.leader()
+
+    def fail():
+        raise ValueError("nothing to see")
+
+    failed, stopped, late = Result(), Result(), Result()
+    leader.replica.examine(fail, failed)
+    world.settle(failed, world.apply(leader, b"goes on"))
+    assert str(failed.error) == "nothing to see"
+    leader.worker.held = True
+    leader.replica.examine(list, stopped)
+    leader.replica.stop(StorageError("enough"))
+    leader.worker.release()
+    leader.replica.examine(list, late)
+    world.run(10)
+    assert isinstance(stopped.error, StoppedError) and isinstance(late.error, StoppedError)

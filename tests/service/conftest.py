@@ -150,6 +150,9 @@ class FakeNode:
             raise NotLeaderError(self.leader_id, self.leader_address)
         return await self._operation("verify", None)
 
+    async def examine(self, look: Callable[[], bytes]) -> tuple[int, bytes]:
+        return self.index, look()
+
     async def barrier(self) -> int:
         return await self._operation("barrier", None)
 

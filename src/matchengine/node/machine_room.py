@@ -1,6 +1,6 @@
 """The state machine's keeper: applies entries, takes snapshots, restores them, one at a time.
 
-``snapshot`` and ``restore`` of a machine may take seconds, so they run on the worker; entries
+``snapshot`` and ``restore`` of a machine, and a look at all of it, may take seconds, so they run on the worker; entries
 that become committed meanwhile wait here.  Writing the frozen snapshot to disk goes on beside
 new entries.
 """
@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from itertools import count
+from typing import Any, TypeAlias, TypeVar
 
-from matchengine.errors import RefusedError
+from matchengine.errors import BusyError, RefusedError
 from matchengine.node.contracts import Worker
 from matchengine.node.policy import SnapshotPolicy
 from matchengine.raft.configuration import decode_configuration
@@ -19,7 +21,10 @@ from matchengine.state_machine import StateMachine
 from matchengine.storage.contracts import SnapshotStore
 
 OnApplied = Callable[[tuple[Entry, ...], Iterable[bytes], Index], None]
-OnSnapshot = Callable[[SnapshotMeta | None, Exception | None], None]
+T = TypeVar("T")
+#: Called once with the result, or with the error.
+Done: TypeAlias = Callable[[T | None, Exception | None], None]
+OnSnapshot: TypeAlias = Done[SnapshotMeta]
 
 
 class MachineRoom:
@@ -50,6 +55,8 @@ class MachineRoom:
         self._stopped = False
         self._asked: list[OnSnapshot] = []
         self._served: list[OnSnapshot] = []
+        self._examiners: dict[int, Done[Any]] = {}
+        self._examinations = count(1)
         self.restoring = False
         self.applied: Index = 0
         self._applied_term: Term = 0
@@ -61,10 +68,11 @@ class MachineRoom:
             self._start_restore(snapshot)
 
     def stop(self, error: Exception) -> None:
-        """Begin nothing more; whoever waits for a snapshot gets ``error``."""
+        """Begin nothing more; whoever waits for a snapshot or an examination gets ``error``."""
         self._stopped = True
         self._queue.clear()
-        waiting, self._asked, self._served = [*self._served, *self._asked], [], []
+        waiting: list[Done[Any]] = [*self._served, *self._asked, *self._examiners.values()]
+        self._asked, self._served, self._examiners = [], [], {}
         for done in waiting:
             done(None, error)
 
@@ -72,7 +80,7 @@ class MachineRoom:
 
     def apply(self, entries: tuple[Entry, ...]) -> None:
         """Process committed entries now, or after the snapshot work that is under way."""
-        if self.restoring or self._capturing or self._queue:
+        if self._stands_still or self._queue:
             self._queue.append(entries)
         else:
             self._apply(entries)
@@ -101,8 +109,30 @@ class MachineRoom:
         self._applied_term = entries[-1].term
 
     def _drain(self) -> None:
-        while self._queue and not (self.restoring or self._capturing):
+        while self._queue and not self._stands_still:
             self._apply(self._queue.popleft())
+
+    @property
+    def _stands_still(self) -> bool:
+        """Whether the worker has the machine, so that nothing may be applied."""
+        return self.restoring or self._capturing or bool(self._examiners)
+
+    # --- examining -------------------------------------------------------------------------
+
+    def examine(self, look: Callable[[], T], done: Done[T]) -> None:
+        """Run ``look()`` on the worker, with the machine as it stands at :attr:`applied`; entries wait meanwhile."""
+        if self.restoring:
+            done(None, BusyError("the state machine is being replaced by a snapshot"))
+            return
+        number = next(self._examinations)
+        self._examiners[number] = done
+
+        def looked(result: T | None, error: Exception | None) -> None:
+            if self._examiners.pop(number, None) is not None:
+                done(result, error)
+                self._drain()
+
+        self._worker.run(look, looked)
 
     # --- taking a snapshot -----------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import count
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import msgspec
 
@@ -53,6 +53,8 @@ from matchengine.raft.ready import Accepted, ReadReady, Ready, Refused, Respond,
 from matchengine.raft.types import Entry, Index, Restored, Role, ServerId, SnapshotMeta, Term
 from matchengine.state_machine import StateMachine
 from matchengine.storage.contracts import SnapshotStore
+
+T = TypeVar("T")
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):
@@ -228,6 +230,13 @@ class Replica:
             done(None, StoppedError(str(self._stopped)))
         else:
             self._room.take_snapshot(done)
+
+    def examine(self, look: Callable[[], T], done: Callable[[T | None, Exception | None], None]) -> None:
+        """Run ``look()``, which may take long, on the state machine as it stands now; it changes nothing."""
+        if self._stopped is not None:
+            done(None, StoppedError(str(self._stopped)))
+        else:
+            self._room.examine(look, done)
 
     def status(self) -> Status:
         """The core's view."""

@@ -319,6 +319,17 @@ class Node:
         self._replica.snapshot(_settler(future))
         return await future
 
+    async def examine(self, look: Callable[[], T]) -> tuple[int, T]:
+        """The applied index, and ``look()`` of :attr:`machine` at that index.
+
+        For what takes long: it runs on a thread, and entries wait meanwhile.  Raises BusyError while the machine
+        is being replaced by a snapshot.
+        """
+        future: asyncio.Future[T] = self._loop.create_future()
+        applied = self._replica.applied
+        self._replica.examine(look, _settler(future))
+        return applied, await future
+
     def on_leadership(self, callback: Callable[[bool], None]) -> None:
         """Call ``callback(leading)`` whenever this node starts or ceases to lead."""
         self._watchers.append(callback)

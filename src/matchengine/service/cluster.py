@@ -49,6 +49,7 @@ class ClusterService(ClusterServicer):
     @unary
     async def Status(self, request: cluster_pb2.StatusRequest) -> cluster_pb2.StatusResponse:
         """This node's standing; the state hash belongs to exactly ``applied_index``."""
+        applied, state_hash = await self._state_hash() if request.state_hash else (None, b"")
         status = self._node.status()
         return cluster_pb2.StatusResponse(
             id=status.id,
@@ -60,21 +61,22 @@ class ClusterService(ClusterServicer):
             first_index=status.raft.first_index,
             last_index=status.raft.last_index,
             commit_index=status.raft.commit_index,
-            applied_index=status.applied,
+            applied_index=status.applied if applied is None else applied,
             snapshot_index=status.raft.snapshot_index,
-            state_hash=self._state_hash() if request.state_hash else b"",
+            state_hash=state_hash,
             fsync_us=status.fsync_us,
             terms_seen=status.terms_seen,
             resident_bytes=_resident_bytes(),
             last_contact_ms=status.last_contact_ms,
         )
 
-    def _state_hash(self) -> bytes:
+    async def _state_hash(self) -> tuple[int, bytes]:
+        """The applied index with its state hash."""
         machine = self._node.machine
         if not isinstance(machine, Hashable):
             raise UnsupportedError(f"state_hash: {type(machine).__name__} has no state hash")
         require_readable(self._node)
-        return machine.state_hash()
+        return await self._node.examine(machine.state_hash)
 
 
 def _resident_bytes() -> int:
