@@ -27,7 +27,8 @@ NO_KEY: Final = 2**65
 
 #: A queue is a list while it is short, for its size, and a deque once taking from its front would cost.
 _LONG_QUEUE: Final = 64
-_FEW_STALE: Final = 1024
+#: Small, because there may be thousands of books.
+_FEW_STALE: Final = 64
 _SORT_AT_ONCE: Final = 32 * 1024
 
 Queue: TypeAlias = list[Order] | deque[Order]
