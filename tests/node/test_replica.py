@@ -353,3 +353,27 @@ def test_a_look_at_the_machine_ends_with_the_node_or_with_its_own_error():
     leader.replica.examine(list, late)
     world.run(10)
     assert isinstance(stopped.error, StoppedError) and isinstance(late.error, StoppedError)
+
+
+def _catches_up_under_load(**limits: int) -> bool:
+    """Whether a follower comes back although a snapshot's way to it is longer than five snapshot intervals."""
+    world = World(policy=SnapshotPolicy(entries=20), trailing_entries=5, **limits)
+    leader = world.leader()
+    lagging = world.followers()[0]
+    lagging.crash()
+    for i in range(100):
+        world.settle(world.apply(leader, b"%d" % i))
+    world.snapshot_time = 100
+    lagging.start()
+    for i in range(1000):
+        world.apply(leader, b"more%d" % i)
+        world.run(1)
+    return len(lagging.machine.commands) > len(leader.machine.commands) - 50
+
+
+def test_a_slow_snapshot_is_not_outrun_by_compaction():
+    assert _catches_up_under_load()
+
+
+def test_without_room_for_what_it_needs_a_follower_stays_behind():
+    assert not _catches_up_under_load(max_trailing_bytes=0)

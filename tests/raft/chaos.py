@@ -75,6 +75,7 @@ def run_seed(seed: int, *, recover: bool = True) -> None:
         disk_delay=30 if seed % 4 == 0 else 3,
         snapshot_every=0 if seed % 5 == 0 else 10,
         trailing_entries=3,
+        max_trailing_bytes=1000 if seed % 7 == 0 else 0,
     )
     chaos = Chaos(cluster)
     chaos.perform(random_schedule(seed))

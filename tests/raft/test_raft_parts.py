@@ -90,9 +90,19 @@ def test_compaction_by_bytes() -> None:
     """The trailing rest is bounded in bytes as well as in entries."""
     log = log_of(*[1] * 10, size=10)
     log.commit = log.handed = log.applied = 10
-    assert log.compact(SnapshotMeta(8, 1, Configuration()), 5, 35) == 5
+    config = RaftConfig("a", "a:1", trailing_entries=5, trailing_bytes=35, max_trailing_bytes=55)
+    assert log.compact(SnapshotMeta(8, 1, Configuration()), config, 11) == 5
     assert (log.first_index, log.term(5), log.term(4)) == (6, 1, None)
-    assert log.compact(SnapshotMeta(7, 1, Configuration()), 0, 0) is None
+    assert log.compact(SnapshotMeta(7, 1, Configuration()), config, 11) is None
+
+
+@pytest.mark.parametrize(("needed", "dropped"), [(11, 5), (6, 5), (5, 4), (4, 3), (3, 3), (1, 3)])
+def test_compaction_spares_what_a_follower_needs(needed: int, dropped: int) -> None:
+    """Entries that somebody who answers will ask for stay, as far as the longer bound goes."""
+    log = log_of(*[1] * 10, size=10)
+    log.commit = log.handed = log.applied = 10
+    config = RaftConfig("a", "a:1", trailing_entries=5, trailing_bytes=35, max_trailing_bytes=55)
+    assert log.compact(SnapshotMeta(8, 1, Configuration()), config, needed) == dropped
 
 
 def test_truncation_takes_durability_back() -> None:

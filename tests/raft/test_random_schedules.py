@@ -41,6 +41,7 @@ def test_any_schedule(
         disk_delay=disk_delay,
         snapshot_every=snapshot_every,
         trailing_entries=2,
+        max_trailing_bytes=0,
         max_append_entries=4,
         max_inflight_requests=3,
     )

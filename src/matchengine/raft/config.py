@@ -38,7 +38,7 @@ class RaftConfig(msgspec.Struct, frozen=True):
     ``max_inflight_bytes`` what may be unanswered per follower, ``max_uncommitted_entries``/
     ``max_uncommitted_bytes`` what ``propose`` accepts beyond the commit index,
     ``trailing_entries``/``trailing_bytes`` what stays in the log behind a snapshot for followers
-    that lag a little.
+    that lag a little, ``max_trailing_bytes`` what stays there for one that is catching up.
     """
 
     id: ServerId
@@ -54,6 +54,7 @@ class RaftConfig(msgspec.Struct, frozen=True):
     max_waiting_changes: int = 16
     trailing_entries: int = 10240
     trailing_bytes: int = 8 * 1024 * 1024
+    max_trailing_bytes: int = 48 * 1024 * 1024
 
     def __post_init__(self) -> None:
         if not self.id:
@@ -64,7 +65,7 @@ class RaftConfig(msgspec.Struct, frozen=True):
         for name in Timing.__struct_fields__[1:]:
             _check_at_least(1, f"timing.{name}", getattr(t, name))
         for name in self.__struct_fields__[3:]:
-            _check_at_least(0 if name.startswith("trailing") else 1, name, getattr(self, name))
+            _check_at_least(0 if "trailing" in name else 1, name, getattr(self, name))
         if t.heartbeat_timeout_ms < 2 * t.heartbeat_interval_ms:
             raise ValueError(
                 f"timing.heartbeat_timeout_ms: {t.heartbeat_timeout_ms} is below twice the "

@@ -271,6 +271,16 @@ class Leadership:
         if progress.fell_silent(request):
             progress.back_off(self._core.now, self._core.ticks.heartbeat_timeout // 2)
 
+    def needed_from(self) -> Index:
+        """The oldest entry that a follower which answers will still ask for.
+
+        Without it, a log that is compacted faster than a snapshot travels would leave the follower
+        behind again and again.
+        """
+        core = self._core
+        heard = [p for p in self.peers.values() if core.now - p.last_contact <= core.ticks.election_timeout]
+        return min((p.needed_from for p in heard), default=core.log.last_index + 1)
+
     # --- commitment ------------------------------------------------------------------------
 
     @property

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
+from matchengine.raft.config import RaftConfig
 from matchengine.raft.types import Entry, Index, Restored, SnapshotMeta, Term
 
 #: What one ``Ready`` may hold for the state machine, and how many such batches may be unapplied.
@@ -136,15 +137,18 @@ class RaftLog:
         self.restoring = True
         self._unapplied.clear()
 
-    def compact(self, snapshot: SnapshotMeta, trailing_entries: int, trailing_bytes: int) -> Index | None:
+    def compact(self, snapshot: SnapshotMeta, config: RaftConfig, needed: Index) -> Index | None:
         """Note a snapshot of our own and drop what it replaces, but for the trailing rest.
 
+        The rest is longer, within its own bound, where a follower still needs entries from ``needed`` on.
         Returns the last index dropped, or None when nothing was.
         """
         if self.snapshot is not None and snapshot.index <= self.snapshot.index:
             return None
         self.snapshot = snapshot
-        upto = self._trailing_from(snapshot.index, trailing_entries, trailing_bytes) - 1
+        upto = self._trailing_from(snapshot.index, config.trailing_entries, config.trailing_bytes) - 1
+        if needed <= upto:
+            upto = max(needed, self._trailing_from(snapshot.index, snapshot.index, config.max_trailing_bytes)) - 1
         if upto <= self._base:
             return None
         self._base_term = self.term(upto)

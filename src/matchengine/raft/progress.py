@@ -76,6 +76,13 @@ class Progress:
         """Whether the follower is so new that its silence means nothing yet."""
         return now < self.expected_until and not self.match
 
+    @property
+    def needed_from(self) -> Index:
+        """The first entry that the follower will need once what is under way has arrived."""
+        if isinstance(self.outstanding, InstallSnapshot):
+            return self.outstanding.snapshot.index + 1
+        return self.match + 1
+
     # --- requests --------------------------------------------------------------------------
 
     def sent(self, request: AppendEntries, now: int) -> None:

@@ -278,7 +278,8 @@ class Raft:
         self._installer.received(event.token, event.error)
 
     def _snapshot_taken(self, event: SnapshotTaken) -> None:
-        core, config = self._core, self._core.config
-        upto = core.log.compact(event.snapshot, config.trailing_entries, config.trailing_bytes)
+        core = self._core
+        needed = self._leadership.needed_from() if self._leadership else core.log.last_index + 1
+        upto = core.log.compact(event.snapshot, core.config, needed)
         if upto is not None:
             core.writes.compact_to(upto)
