@@ -154,9 +154,11 @@ class Call:
         self._settle(self._outcome.unanswered)
 
     def receive_snapshot(self, meta: SnapshotMeta, done: Callable[[str], None]) -> None:
+        chunks = list(self._sender.disk.snapshots.open(self._request.snapshot))
+
         def copy() -> None:
             sink = self._receiver.disk.snapshots.create(meta)
-            for chunk in self._sender.disk.snapshots.open(self._request.snapshot):
+            for chunk in chunks:
                 sink.write(chunk)
             sink.commit()
             done("")
