@@ -9,6 +9,7 @@ SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PREFIX ?= $(HOME)/.local
 TESTS ?=
+PARTS ?=
 WORKERS ?= 2
 
 VENV := .venv
@@ -64,8 +65,8 @@ format: $(STAMP) ## Format, and fix what the linter can fix
 proto: $(STAMP) ## Generate code from proto/ again
 	$(PROTOC) --python_out=src --pyi_out=src --grpc_python_out=src $(PROTOS)
 
-bench: $(STAMP) ## Measure what the README claims
-	$(BIN)/python -m benchmarks
+bench: $(STAMP) ## Measure what the README claims; PARTS="replays soak" measures some
+	$(BIN)/python -m benchmarks $(PARTS)
 
 install: ## Install the command into PREFIX (default ~/.local)
 	$(PYTHON) -m venv $(PREFIX)/share/matchengine
