@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,21 @@ def test_an_interrupted_demonstration_leaves_no_process_behind(tmp_path, number,
     assert process.returncode == 130
     assert processes_that_name(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_demonstration_that_is_killed_takes_its_nodes_along(tmp_path):
+    arguments = ["demo", "--seconds", "60", "--work-dir", str(tmp_path)]
+    process = subprocess.Popen([*COMMAND, *arguments], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if "acknowledged" in line:
+            break
+    assert processes_that_name(tmp_path)
+    process.kill()
+    process.communicate(timeout=60)
+    deadline = time.monotonic() + 30
+    while processes_that_name(tmp_path):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def processes_that_name(folder):

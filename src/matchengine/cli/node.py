@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -28,6 +31,7 @@ def node(
     listen: str = "",
     bootstrap: Annotated[bool, Parameter(negative="")] = False,
     profile: Literal["fast", "hashicorp"] = "fast",
+    until_eof: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Run one node of a cluster, until SIGTERM or Ctrl-C.
 
@@ -47,15 +51,30 @@ def node(
         Found a new cluster with this node as its only member; the others are added with `matchengine member add`.
     profile
         `fast` for clusters of these nodes; `hashicorp` for clusters shared with HashiCorp's.
+    until_eof
+        Stop when standard input ends, too: a program that starts nodes through a pipe cannot leave them behind.
 
     """
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     config = NodeConfig(id, address, data_dir, listen=listen, bootstrap=bootstrap, timing=PROFILES[profile])
     if not is_loopback(config.listen_address):
         complain(f"listening on {config.listen_address}: whoever reaches it can trade, there is no authentication")
+    if until_eof:
+        _stop_at_eof()
     try:
         run(run_node(Node(config, SessionMachine(ExchangeStateMachine()), (serve(exchange_services),))))
     except Exception as error:  # noqa: BLE001 - whatever stopped the node, its operator reads the text
         complain(f"node {config.id}: {error}")
         return Exit.FAILED
     return Exit.OK
+
+
+def _stop_at_eof() -> None:
+    """Send SIGTERM to this process when standard input ends."""
+
+    def watch() -> None:
+        while os.read(sys.stdin.fileno(), 4096):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="matchengine-eof", daemon=True).start()

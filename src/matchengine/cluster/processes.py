@@ -41,11 +41,14 @@ class NodeProcess:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start the process; it does not get the terminal's Ctrl-C, which is for whoever started it."""
+        """Start the process; it does not get the terminal's Ctrl-C, which is for whoever started it.
+
+        It stops by itself when the pipe to it breaks, as it does when this process is killed.
+        """
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command(),
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
                 env=_environment(),
@@ -57,6 +60,8 @@ class NodeProcess:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+            if self._process.stdin is not None:
+                self._process.stdin.close()
 
     def freeze(self) -> None:
         """SIGSTOP: the process does nothing more until it is killed."""
@@ -73,7 +78,7 @@ class NodeProcess:
     def _command(self) -> list[str]:
         data = str(self._folder / self.id)
         command = [sys.executable, "-m", "matchengine.cli.main", "node"]
-        command += ["--id", self.id, "--address", self.address, "--data-dir", data]
+        command += ["--id", self.id, "--address", self.address, "--data-dir", data, "--until-eof"]
         return [*command, "--bootstrap"] if self._bootstrap else command
 
 
