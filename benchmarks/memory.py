@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from benchmarks.cluster import running_cluster
-from benchmarks.flow import load_commands, send_pass
+from benchmarks.flow import load_normal, send_pass
 from matchengine.client.exchange import ExchangeClient
 from matchengine.cluster.local import LocalCluster
 
@@ -14,12 +14,10 @@ _MIB = 1024 * 1024
 
 
 async def main(data: Path, passes: int) -> None:
-    """Print memory and disk of every node after every pass, then the time of one restart."""
-    path = data / "flash" / "normal.bin.xz"
-    if not path.exists():
-        print(f"skipped: {path} is missing")
+    """Print the memory of every node after every pass, then the time of one restart."""
+    commands = load_normal(data)
+    if commands is None:
         return
-    commands = load_commands(path)
     async with running_cluster() as cluster:
         async with ExchangeClient(cluster.addresses) as client:
             for number in range(2, passes + 2):

@@ -6,17 +6,15 @@ import time
 from pathlib import Path
 
 from benchmarks.cluster import running_cluster
-from benchmarks.flow import load_commands, send_pass
+from benchmarks.flow import load_normal, send_pass
 from matchengine.client.exchange import ExchangeClient
 
 
 async def main(data: Path, minutes: float) -> None:
     """Print messages, rate, and the terms before and after."""
-    path = data / "flash" / "normal.bin.xz"
-    if not path.exists():
-        print(f"skipped: {path} is missing")
+    commands = load_normal(data)
+    if commands is None:
         return
-    commands = load_commands(path)
     async with running_cluster() as cluster:
         before = {s.id: s.term for s in await cluster.statuses() if s}
         began, messages, number = time.perf_counter(), 0, 2

@@ -32,11 +32,6 @@ class Write(msgspec.Struct, frozen=True):
     entries: tuple[Entry, ...] = ()
     compact_to: Index | None = None
 
-    @property
-    def needs_sync(self) -> bool:
-        """Whether anything but a compaction hint is in it."""
-        return bool(self.hard_state or self.reset or self.truncate_from or self.entries)
-
 
 class Send(msgspec.Struct, frozen=True, gc=False):
     """Call ``to`` with ``request``; report the outcome as ``Answered`` or ``Unanswered``, once."""

@@ -15,21 +15,17 @@ from typing import Final, TextIO
 
 import msgspec
 
-from matchengine.exchange.layout import COMMAND
 from matchengine.exchange.types import (
     MAX_INT64,
-    CommandType,
     ExecType,
-    OrdType,
     Reason,
-    ReplaceFlag,
     Side,
-    TimeInForce,
 )
 from matchengine.replay.answers import Answer, reports_of
+from matchengine.replay.commands import cancel, limit_order, reenter
 from matchengine.replay.errors import InputError
 from matchengine.replay.source import read_recording
-from matchengine.replay.workload import ACCOUNT, INSTRUMENT_NUMBER, Workload
+from matchengine.replay.workload import Workload
 
 MAGIC: Final = 0x4D4542575F303031
 VERSION: Final = 1
@@ -39,9 +35,6 @@ RECORD: Final = Struct("<BBBBIQQqq")
 
 _NEW, _CANCEL, _MODIFY = 0, 1, 2
 _SIDES: Final = (Side.BUY, Side.SELL)
-_GTC: Final = OrdType.LIMIT | TimeInForce.GTC << 4
-_IOC: Final = OrdType.LIMIT | TimeInForce.IOC << 4
-_MODIFY_FLAGS: Final = ReplaceFlag.QUANTITY_IS_LEAVES | ReplaceFlag.LOSE_PLACE
 _LINES_PER_WRITE: Final = 4096
 
 
@@ -114,39 +107,13 @@ def _problem(record: _Record, previous: int) -> str:
 
 
 def _command(record: _Record) -> bytes:
-    """The packed command; ids are moved up by one because 0 is not an id here."""
+    """The packed command."""
     kind, side, ioc, _, quantity, _, order_id, price, _ = record
-    name = order_id + 1
     if kind == _NEW:
-        how = _IOC if ioc else _GTC
-        return COMMAND.pack(
-            CommandType.NEW,
-            _SIDES[side],
-            how,
-            0,
-            INSTRUMENT_NUMBER,
-            ACCOUNT,
-            0,
-            name,
-            0,
-            price,
-            quantity,
-        )
+        return limit_order(order_id, _SIDES[side], price, quantity, ioc=bool(ioc))
     if kind == _CANCEL:
-        return COMMAND.pack(CommandType.CANCEL, 0, 0, 0, 0, ACCOUNT, 0, 0, name, 0, 0)
-    return COMMAND.pack(
-        CommandType.REPLACE,
-        0,
-        0,
-        _MODIFY_FLAGS,
-        0,
-        ACCOUNT,
-        0,
-        0,
-        name,
-        price,
-        quantity,
-    )
+        return cancel(order_id)
+    return reenter(order_id, price, quantity)
 
 
 def report_lines(recording: FlashRecording, answers: Iterable[Answer]) -> Iterator[str]:

@@ -13,18 +13,16 @@ from typing import Final, TextIO
 
 import msgspec
 
-from matchengine.exchange.layout import COMMAND, MAX_SYMBOL_BYTES
+from matchengine.exchange.layout import MAX_SYMBOL_BYTES
 from matchengine.exchange.types import (
     MAX_INT64,
-    CommandType,
-    OrdType,
     Side,
-    TimeInForce,
 )
 from matchengine.replay.answers import Answer, trades_of
+from matchengine.replay.commands import cancel, limit_order, reduce
 from matchengine.replay.errors import InputError
 from matchengine.replay.source import read_table
-from matchengine.replay.workload import ACCOUNT, INSTRUMENT_NUMBER, BookRow, Workload
+from matchengine.replay.workload import BookRow, Workload
 
 PRICE_DECIMALS: Final = 4
 MAX_LEVELS: Final = 1000
@@ -41,8 +39,6 @@ _COMMANDS_HEADER: Final = [
 ]
 _TRADES_HEADER: Final = ["seq", "taker_id", "maker_id", "price", "qty"]
 _SIDES: Final = {"B": Side.BUY, "S": Side.SELL}
-_LIMIT_GTC: Final = OrdType.LIMIT | TimeInForce.GTC << 4
-_LIMIT_IOC: Final = OrdType.LIMIT | TimeInForce.IOC << 4
 
 
 class LobsterRecording(msgspec.Struct, frozen=True):
@@ -84,34 +80,21 @@ def _load_commands(folder: Path) -> tuple[array[int], bytes]:
 
 
 def _command(place: str, cells: list[str]) -> bytes:
-    """The packed command of one row; ids are moved up by one because 0 is not an id here."""
+    """The packed command of one row."""
     _, _, kind, raw_id, raw_side, raw_price, raw_quantity, _ = cells
     side = _SIDES.get(raw_side)
     if side is None:
         raise InputError(f"{place}: side {raw_side!r} is neither B nor S")
-    name = _integer(place, "order_id", raw_id, 0, 2**63 - 1) + 1
+    order_id = _integer(place, "order_id", raw_id, 0, 2**63 - 1)
     if kind == "CANCEL":
-        return COMMAND.pack(CommandType.CANCEL, 0, 0, 0, 0, ACCOUNT, 0, 0, name, 0, 0)
+        return cancel(order_id)
     quantity = _integer(place, "qty", raw_quantity, 1, MAX_INT64)
     if kind == "REDUCE":
-        return COMMAND.pack(CommandType.REDUCE, 0, 0, 0, 0, ACCOUNT, 0, 0, name, 0, quantity)
-    how = {"NEW": _LIMIT_GTC, "IOC": _LIMIT_IOC}.get(kind)
-    if how is None:
+        return reduce(order_id, quantity)
+    if kind not in ("NEW", "IOC"):
         raise InputError(f"{place}: command {kind!r} is none of NEW, REDUCE, CANCEL, IOC")
     price = _integer(place, "price", raw_price, 1, MAX_INT64)
-    return COMMAND.pack(
-        CommandType.NEW,
-        side,
-        how,
-        0,
-        INSTRUMENT_NUMBER,
-        ACCOUNT,
-        0,
-        name,
-        0,
-        price,
-        quantity,
-    )
+    return limit_order(order_id, side, price, quantity, ioc=kind == "IOC")
 
 
 def _load_trades(folder: Path) -> Iterator[tuple[int, ...]]:

@@ -77,10 +77,6 @@ class SimulatedFileSystem:
         for file in self._names.values():
             file.forget(random)
 
-    def contents(self, path: Path) -> bytes:
-        """The bytes of a file as a program sees them."""
-        return bytes(self._file(path).data)
-
     # --- FileSystem ---
 
     def create(self, path: Path) -> int:
