@@ -19,6 +19,10 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[
 NORMAL = "aca87a70eebd11caa0ff5d045535f2f8f6469f118e8bd9f192f374ec697d7854"
 FLASH_CRASH = "3f4c9edb931871493c1bebbc45048acd1813c3885a2eb451522933dfab842afb"
 
+# Says what Ctrl-C does, as a terminal or a script's background job would, and becomes the program.  A preexec_fn would
+# do it in a fork of this process, and gRPC's threads do not survive a fork.
+LAUNCHER = "import os, signal, sys; signal.signal(signal.SIGINT, int(sys.argv[1])); os.execv(sys.argv[2], sys.argv[2:])"
+
 
 def test_one_durable_node(shared_data, matchengine, tmp_path):
     path = shared_data / "flash" / "normal-20000-seed1.bin.xz"
@@ -97,14 +101,9 @@ def test_the_demonstration(matchengine):
     ids=["Ctrl-C", "SIGTERM", "SIGTERM in the background"],
 )
 def test_an_interrupted_demonstration_leaves_no_process_behind(tmp_path, number, ctrl_c):
+    launcher = [sys.executable, "-c", LAUNCHER, str(int(ctrl_c))]
     arguments = ["demo", "--seconds", "60", "--work-dir", str(tmp_path)]
-    process = subprocess.Popen(
-        [*COMMAND, *arguments],
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, ctrl_c),  # noqa: PLW1509 - a script's job ignores Ctrl-C
-    )
+    process = subprocess.Popen([*launcher, *COMMAND, *arguments], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
     for line in process.stdout:
         if "acknowledged" in line:
             break
