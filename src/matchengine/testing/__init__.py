@@ -1,0 +1,1 @@
+"""What tests of a state machine, of a cluster and of this package itself have in common."""
