@@ -19,8 +19,12 @@ PIP_FLAGS := --quiet --disable-pip-version-check -c constraints.txt --build-cons
 PROTOS := $(sort $(wildcard proto/matchengine/*/*.proto))
 PROTOC = $(BIN)/python -m grpc_tools.protoc -I proto
 GENERATED := build/proto
+# The node on HashiCorp Raft and its tools: one Go module, one folder of programs.
+ENGINE_MODULE := engines/hashicorp
+ENGINE := build/engine
+EXAMPLE_GO := Mmatchengine/wire/example.proto=matchengine/engines/hashicorp/examplepb
 
-.PHONY: help venv demo test check check-proto format proto bench install clean
+.PHONY: help venv demo test check check-proto format proto proto-go engine bench install clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +68,16 @@ format: $(STAMP) ## Format, and fix what the linter can fix
 
 proto: $(STAMP) ## Generate code from proto/ again
 	$(PROTOC) --python_out=src --pyi_out=src --grpc_python_out=src $(PROTOS)
+
+proto-go: $(STAMP) ## Generate the Go code from proto/ again; needs protoc-gen-go and protoc-gen-go-grpc
+	$(PROTOC) --go_out=$(ENGINE_MODULE) --go_opt=module=matchengine/engines/hashicorp,$(EXAMPLE_GO) \
+		--go-grpc_out=$(ENGINE_MODULE) --go-grpc_opt=module=matchengine/engines/hashicorp,$(EXAMPLE_GO) \
+		proto/matchengine/wire/example.proto
+
+engine: ## Build the node on HashiCorp Raft and its tools into build/engine; needs Go 1.22 or newer
+	@command -v go >/dev/null || { echo "make: Go 1.22 or newer is needed (on Debian: apt install golang, from backports on 12)" >&2; exit 1; }
+	mkdir -p $(ENGINE)
+	cd $(ENGINE_MODULE) && go build -o $(CURDIR)/$(ENGINE)/ ./cmd/... github.com/Jille/raftadmin/cmd/raftadmin
 
 bench: $(STAMP) ## Measure what the README claims; PARTS="replays soak" measures some
 	$(BIN)/python -m benchmarks $(PARTS)

@@ -149,7 +149,7 @@ def test_three_words_are_always_answered(call, tracker_of):
         # What its users retry is UNAVAILABLE; the reason still says what happened.
         (UnknownOutcomeError("leadership was lost"), grpc.StatusCode.UNAVAILABLE, "unknown-outcome"),
         (StoppedError("the node was asked to stop"), grpc.StatusCode.UNAVAILABLE, "stopped"),
-        (BusyError("too much"), grpc.StatusCode.RESOURCE_EXHAUSTED, "busy"),
+        (BusyError("leadership transfer in progress"), grpc.StatusCode.UNAVAILABLE, "busy"),
         (RefusedError("too long"), grpc.StatusCode.FAILED_PRECONDITION, "refused"),
     ],
 )
@@ -177,4 +177,4 @@ def test_no_words_while_a_snapshot_replaces_them(call, tracker_of):
     node.machine_is_readable = False
     with pytest.raises(Aborted) as refused:
         call(node, "GetWords", GetWordsRequest())
-    assert refused.value.args[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert refused.value.args[0] is grpc.StatusCode.UNAVAILABLE

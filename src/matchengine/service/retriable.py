@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import grpc
 
-from matchengine.errors import MatchEngineError, UnknownOutcomeError
+from matchengine.errors import BusyError, MatchEngineError, UnknownOutcomeError
 from matchengine.service.errors import abort, failure_of
 
 S = TypeVar("S")
@@ -22,7 +22,7 @@ R = TypeVar("R")
 def retriable(
     method: Callable[[S, Q], Awaitable[R]],
 ) -> Callable[[S, Q, grpc.aio.ServicerContext[Q, R]], Coroutine[Any, Any, R]]:
-    """Like :func:`matchengine.service.errors.unary`, but an unknown outcome is UNAVAILABLE: try again.
+    """Like :func:`matchengine.service.errors.unary`, but an unknown outcome and too much work are UNAVAILABLE: try again.
 
     For requests that may take effect twice; any other belongs in a session.
     """
@@ -31,7 +31,7 @@ def retriable(
     async def handler(self: S, request: Q, context: grpc.aio.ServicerContext[Q, R]) -> R:
         try:
             return await method(self, request)
-        except UnknownOutcomeError as error:
+        except (BusyError, UnknownOutcomeError) as error:
             failure = failure_of(error)
             await context.abort(grpc.StatusCode.UNAVAILABLE, failure.text, failure.metadata())
         except MatchEngineError as error:
