@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, Final, Generic, Protocol, Self, TypeVar
@@ -17,11 +16,8 @@ from typing import Any, Final, Generic, Protocol, Self, TypeVar
 import grpc
 
 from matchengine.client.channels import Channels
-from matchengine.client.errors import (
-    NoLeaderError,
-    SessionExpiredError,
-    SessionRefusedError,
-)
+from matchengine.client.commands import CommandQueue, MovedError, Patience, Suspicion, check_status
+from matchengine.client.errors import NoLeaderError, SessionRefusedError
 from matchengine.client.leader import (
     ATTEMPT_S,
     LeaderFinder,
@@ -48,8 +44,6 @@ A_co = TypeVar("A_co", covariant=True)
 KEEP_ALIVE_S: Final = 30.0
 TIMEOUT_S: Final = 10.0
 WINDOW: Final = 32
-#: A leader that still says that it leads is given this much longer to answer.
-_PATIENCE_S: Final = 5.0
 
 
 class Answered(Protocol):
@@ -75,17 +69,6 @@ class Wire(Protocol[C_contra, A_co]):
         ...
 
 
-class _Ticket(Generic[C, A]):
-    """A command under way."""
-
-    __slots__ = ("command", "future", "sequence")
-
-    def __init__(self, sequence: int, command: C, future: asyncio.Future[A]) -> None:
-        self.sequence = sequence
-        self.command = command
-        self.future = future
-
-
 class Session(Generic[C, A]):
     """One session of a cluster; ``window`` commands may be unanswered.
 
@@ -105,16 +88,12 @@ class Session(Generic[C, A]):
             raise ValueError(f"window: {window} is not from 1 to 512")
         self.leader = ""
         self.streams = 0
-        self.acknowledged = 0
         self.watch: Callable[[], None] | None = None
         self._wire = wire
         self._finder = finder
         self._channels = channels
         self._name = name
-        self._session_id = 0
-        self._next_sequence = 1
-        self._queue: deque[_Ticket[C, A]] = deque()
-        self._written = 0
+        self._commands: CommandQueue[C, asyncio.Future[A]] = CommandQueue()
         self._more = asyncio.Event()
         self._room = asyncio.Semaphore(window)
         self._window = window
@@ -127,20 +106,25 @@ class Session(Generic[C, A]):
     @property
     def in_flight(self) -> int:
         """Commands on the wire that have no answer yet."""
-        return self._written
+        return self._commands.in_flight
+
+    @property
+    def acknowledged(self) -> int:
+        """The sequence of the last command whose answer is here."""
+        return self._commands.acknowledged
 
     @property
     def session_id(self) -> int:
         """The id that the cluster gave, or 0 before the session is open."""
-        return self._session_id
+        return self._commands.session_id
 
     async def open(self, timeout_s: float) -> None:
         """Find the leader and open the session; raises NoLeaderError or SessionRefusedError."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
-        while not self._session_id:
+        while not self.session_id:
             self.leader = await self._finder.find(max(0.0, deadline - loop.time()))
-            with contextlib.suppress(_MovedError):
+            with contextlib.suppress(MovedError):
                 await self._open_at(self.leader)
         self._task = loop.create_task(self._run())
 
@@ -151,8 +135,7 @@ class Session(Generic[C, A]):
             self._room.release()
             raise self._failure
         future: asyncio.Future[A] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Ticket(self._next_sequence, command, future))
-        self._next_sequence += 1
+        self._commands.add(command, future)
         self._more.set()
         return future
 
@@ -165,8 +148,7 @@ class Session(Generic[C, A]):
         async with self._whole_window():
             if self._failure is not None:
                 raise self._failure
-            sequence = self._next_sequence
-            self._next_sequence += 1
+            sequence = self._commands.take_sequence()
             try:
                 return await self._until_answered(sequence, call)
             except asyncio.CancelledError:
@@ -178,12 +160,12 @@ class Session(Generic[C, A]):
     ) -> R:
         while True:
             try:
-                return self._settle(await call(self._where(), self._session_id, sequence, self.acknowledged))
-            except _MovedError as moved:
+                return self._settle(await call(self._where(), self.session_id, sequence, self.acknowledged))
+            except MovedError as moved:
                 await self._find_again(moved.hint)
             except grpc.aio.AioRpcError as error:
                 if not may_retry(error):
-                    self._next_sequence = sequence  # refused before the log: the number is free
+                    self._commands.give_back(sequence)
                     raise RefusedError(str(error.details())) from error
                 await self._find_again(leader_hint(error))
 
@@ -196,7 +178,7 @@ class Session(Generic[C, A]):
         self._fail(StoppedError("the client was closed"))
         stub = SessionsStub(self._where())
         with contextlib.suppress(grpc.aio.AioRpcError):
-            await stub.Close(pb.CloseSessionRequest(session_id=self._session_id), timeout=ATTEMPT_S)
+            await stub.Close(pb.CloseSessionRequest(session_id=self.session_id), timeout=ATTEMPT_S)
 
     # --- following the leader --------------------------------------------------------------
 
@@ -206,7 +188,7 @@ class Session(Generic[C, A]):
             while True:
                 try:
                     await self._converse()
-                except _MovedError as moved:
+                except MovedError as moved:
                     await self._find_again(moved.hint)
         except MatchEngineError as error:
             self._fail(error)
@@ -230,25 +212,25 @@ class Session(Generic[C, A]):
             if not may_retry(error):
                 raise SessionRefusedError(f"session: {error.details()}") from error
             await pause()
-            raise _MovedError(leader_hint(error)) from error
+            raise MovedError(leader_hint(error)) from error
         if response.status != pb.SESSION_STATUS_OK:
             raise SessionRefusedError(f"session: {pb.SessionStatus.Name(response.status)}")
-        self._session_id = response.session_id
+        self._commands.session_id = response.session_id
 
     async def _keep_alive(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(KEEP_ALIVE_S / 2)
-            if self._queue or loop.time() - self._last_traffic < KEEP_ALIVE_S:
+            if self._commands or loop.time() - self._last_traffic < KEEP_ALIVE_S:
                 continue
             stub = SessionsStub(self._where())
             with contextlib.suppress(grpc.aio.AioRpcError):
-                await stub.KeepAlive(pb.KeepAliveRequest(session_id=self._session_id), timeout=ATTEMPT_S)
+                await stub.KeepAlive(pb.KeepAliveRequest(session_id=self.session_id), timeout=ATTEMPT_S)
 
     # --- one stream ------------------------------------------------------------------------
 
     async def _converse(self) -> None:
-        """Serve the queue over one stream; ends by raising ``_MovedError`` or what ended the session."""
+        """Serve the queue over one stream; ends by raising ``MovedError`` or what ended the session."""
         self._more.set()
         self.streams += 1
         stream = self._wire.open(self._where())
@@ -258,30 +240,25 @@ class Session(Generic[C, A]):
         try:
             await asyncio.wait((reader, watchdog), return_when=asyncio.FIRST_COMPLETED)
             if not reader.done():
-                raise _MovedError("")
+                raise MovedError
             reader.result()
         except grpc.aio.AioRpcError as error:
             if not may_retry(error):
                 raise SessionRefusedError(str(error.details())) from error
-            raise _MovedError(leader_hint(error)) from error
+            raise MovedError(leader_hint(error)) from error
         finally:
-            self._written = 0
+            self._commands.stream_ended()
             for task in (writer, reader, watchdog):
                 task.cancel()
             stream.cancel()
 
     async def _write(self, stream: Any) -> None:
-        queue, wire = self._queue, self._wire
+        commands, wire = self._commands, self._wire
         with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the reader hears of it too
             while True:
-                while self._written < len(queue):
-                    ticket = queue[self._written]
-                    self._written += 1
+                while (numbered := commands.next_to_write()) is not None:
                     request = wire.request(
-                        self._session_id,
-                        ticket.sequence,
-                        self.acknowledged,
-                        ticket.command,
+                        commands.session_id, numbered.sequence, commands.acknowledged, numbered.command
                     )
                     await stream.write(request)
                     if self.watch is not None:
@@ -294,7 +271,7 @@ class Session(Generic[C, A]):
         while True:
             response = await stream.read()
             if response is grpc.aio.EOF:
-                raise _MovedError("")
+                raise MovedError
             self._last_traffic = loop.time()
             self._take(response)
             if self.watch is not None:
@@ -302,28 +279,20 @@ class Session(Generic[C, A]):
 
     def _take(self, response: Answered) -> None:
         """One answer: it belongs to the front of the queue, or the conversation has gone wrong."""
-        if response.status != pb.SESSION_STATUS_OK:
-            raise _refusal(response)
-        if not self._written or response.sequence != self._queue[0].sequence:
-            raise _MovedError("")
-        ticket = self._queue.popleft()
-        self._written -= 1
-        self.acknowledged = ticket.sequence
+        future = self._commands.answered(response.sequence, response.status)
         self._room.release()
-        if not ticket.future.done():
-            ticket.future.set_result(self._wire.answer(response))
+        if not future.done():
+            future.set_result(self._wire.answer(response))
 
     async def _watch_for_silence(self) -> None:
         """Return when the node owes answers and is silent: at once if it leads no more, else later."""
-        silent_s = 0.0
+        patience = Patience(ATTEMPT_S, self.acknowledged)
         while True:
-            acknowledged = self.acknowledged
             await asyncio.sleep(ATTEMPT_S)
-            if not self._written or self.acknowledged != acknowledged:
-                silent_s = 0.0
-                continue
-            silent_s += ATTEMPT_S
-            if silent_s >= _PATIENCE_S or not await self._still_leads():
+            suspicion = patience.look(self.in_flight, self.acknowledged)
+            if suspicion is Suspicion.GONE:
+                return
+            if suspicion is Suspicion.SILENT and not await self._still_leads():
                 return
 
     async def _still_leads(self) -> bool:
@@ -339,17 +308,15 @@ class Session(Generic[C, A]):
 
     def _settle(self, response: R) -> R:
         """The answer to a command sent alone, if the session accepted it."""
-        if response.status != pb.SESSION_STATUS_OK:
-            raise _refusal(response)
-        self.acknowledged = response.sequence
+        check_status(response.sequence, response.status)
+        self._commands.acknowledged = response.sequence
         return response
 
     def _fail(self, error: MatchEngineError) -> None:
         self._failure = error
-        while self._queue:
-            ticket = self._queue.popleft()
-            if not ticket.future.done():
-                ticket.future.set_exception(error)
+        for future in self._commands.give_up():
+            if not future.done():
+                future.set_exception(error)
             self._room.release()
 
     @contextlib.asynccontextmanager
@@ -363,27 +330,6 @@ class Session(Generic[C, A]):
         finally:
             for _ in range(taken):
                 self._room.release()
-
-
-class _MovedError(Exception):
-    """The stream is over; the leader may be elsewhere."""
-
-    def __init__(self, hint: str) -> None:
-        super().__init__(hint)
-        self.hint = hint
-
-
-def _refusal(response: Answered) -> Exception:
-    """What a status other than OK means for the session."""
-    status = response.status
-    if status == pb.SESSION_STATUS_UNKNOWN_SESSION:
-        return SessionExpiredError(
-            "the cluster no longer knows this session; whether its unacknowledged commands took effect is unknown"
-        )
-    if status in (pb.SESSION_STATUS_SESSION_FULL, pb.SESSION_STATUS_SEQUENCE_GAP):
-        # Full: the next attempt brings newer acknowledgements along.  Gap: what follows a refused one.
-        return _MovedError("")
-    return SessionRefusedError(f"sequence {response.sequence}: {pb.SessionStatus.Name(status)}")
 
 
 class SessionClient(Generic[C, A]):

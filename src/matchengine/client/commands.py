@@ -1,0 +1,156 @@
+"""What a session does, apart from how its messages travel: numbers, order, answers, patience.
+
+Rules of this file.  Commands stand in one queue in the order of their sequences and leave it only by
+their answers, from the front.  What was written to a stream that broke is written again to the next
+one, with the same sequences.  There is no IO here and no clock, so a simulator drives the same code.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum
+from typing import Final, Generic, TypeVar
+
+from matchengine.client.errors import SessionExpiredError, SessionRefusedError
+from matchengine.errors import MatchEngineError
+from matchengine.sessions import SessionStatus
+
+C = TypeVar("C")
+T = TypeVar("T")
+
+#: A leader that still says that it leads is given this much time to answer, in seconds.
+PATIENCE_S: Final = 5.0
+
+
+class MovedError(Exception):
+    """The stream is over; the leader may be elsewhere, perhaps at the address ``hint``."""
+
+    def __init__(self, hint: str = "") -> None:
+        super().__init__(hint)
+        self.hint = hint
+
+
+class Numbered(Generic[C, T]):
+    """A command under way; ``ticket`` is the owner's, to settle it by."""
+
+    __slots__ = ("command", "sequence", "ticket")
+
+    def __init__(self, sequence: int, command: C, ticket: T) -> None:
+        self.sequence = sequence
+        self.command = command
+        self.ticket = ticket
+
+
+class CommandQueue(Generic[C, T]):
+    """The commands of one session from their submission to their answers.
+
+    ``session_id`` is 0 until the session is open; ``acknowledged`` is the last sequence whose answer is
+    here, to be sent along with every command.
+    """
+
+    def __init__(self) -> None:
+        self.session_id = 0
+        self.acknowledged = 0
+        self._next_sequence = 1
+        self._queue: deque[Numbered[C, T]] = deque()
+        self._written = 0
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    @property
+    def in_flight(self) -> int:
+        """Commands on the stream that have no answer yet."""
+        return self._written
+
+    def add(self, command: C, ticket: T) -> None:
+        """Put a command behind all others."""
+        self._queue.append(Numbered(self.take_sequence(), command, ticket))
+
+    def take_sequence(self) -> int:
+        """The next number, for a command that is sent alone while nothing else is under way."""
+        sequence = self._next_sequence
+        self._next_sequence += 1
+        return sequence
+
+    def give_back(self, sequence: int) -> None:
+        """A command sent alone was refused before the log: its number is free."""
+        self._next_sequence = sequence
+
+    # --- one stream ------------------------------------------------------------------------
+
+    def next_to_write(self) -> Numbered[C, T] | None:
+        """The next command for this stream, which counts as written from now on; None when all are."""
+        if self._written == len(self._queue):
+            return None
+        self._written += 1
+        return self._queue[self._written - 1]
+
+    def stream_ended(self) -> None:
+        """Nothing that was written will be answered any more."""
+        self._written = 0
+
+    def answered(self, sequence: int, status: int) -> T:
+        """One answer, which belongs to the front of the queue; returns that command's ticket.
+
+        Raises MovedError when the conversation has gone wrong, SessionExpiredError and SessionRefusedError
+        when the session is over.
+        """
+        check_status(sequence, status)
+        if not self._written or sequence != self._queue[0].sequence:
+            raise MovedError
+        self._written -= 1
+        self.acknowledged = sequence
+        return self._queue.popleft().ticket
+
+    def give_up(self) -> list[T]:
+        """Forget everything; the tickets of what has no answer."""
+        tickets = [numbered.ticket for numbered in self._queue]
+        self._queue.clear()
+        self._written = 0
+        return tickets
+
+
+def check_status(sequence: int, status: int) -> None:
+    """Raise what a status other than OK means for the session."""
+    if status == SessionStatus.OK:
+        return
+    raise _refusal(sequence, status)
+
+
+def _refusal(sequence: int, status: int) -> MatchEngineError | MovedError:
+    if status == SessionStatus.UNKNOWN_SESSION:
+        return SessionExpiredError(
+            "the cluster no longer knows this session; whether its unacknowledged commands took effect is unknown"
+        )
+    if status in (SessionStatus.SESSION_FULL, SessionStatus.SEQUENCE_GAP):
+        # Full: the next attempt brings newer acknowledgements along.  Gap: what follows a refused one.
+        return MovedError()
+    known = SessionStatus(status).name if status in set(SessionStatus) else str(status)
+    return SessionRefusedError(f"sequence {sequence}: {known}")
+
+
+class Suspicion(Enum):
+    """What a node's silence says; ``SILENT``: ask whether it still leads."""
+
+    NONE = 0
+    SILENT = 1
+    GONE = 2
+
+
+class Patience:
+    """Watches one stream: looked at every ``interval_s``, it tells a slow node from one that has gone."""
+
+    def __init__(self, interval_s: float, acknowledged: int) -> None:
+        self._interval_s = interval_s
+        self._acknowledged = acknowledged
+        self._silent_s = 0.0
+
+    def look(self, in_flight: int, acknowledged: int) -> Suspicion:
+        """What to think after another interval."""
+        if not in_flight or acknowledged != self._acknowledged:
+            self._acknowledged = acknowledged
+            self._silent_s = 0.0
+            return Suspicion.NONE
+        self._silent_s += self._interval_s
+        return Suspicion.GONE if self._silent_s >= PATIENCE_S else Suspicion.SILENT
