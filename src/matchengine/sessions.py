@@ -45,6 +45,8 @@ _MAX_FRAME: Final = 64 * 1024 * 1024
 #: What is larger, as the answer to a sweep through a whole book, is cut into several frames.
 _PIECE: Final = 1024 * 1024
 _SNAPSHOT_MAGIC: Final = b"MESS\x01"
+#: The greatest time that the snapshot can hold; a leader's clock may say anything.
+_LAST_STAMP: Final = 2**63 - 1
 
 
 class EnvelopeKind(IntEnum):
@@ -70,7 +72,11 @@ class SessionStatus(IntEnum):
 
 
 class SessionLimits(msgspec.Struct, frozen=True):
-    """Bounds on the session table.  All replicas must run with the same."""
+    """Bounds on the session table.  All replicas must run with the same.
+
+    ``answer_bytes`` bounds what all sessions hold together.  Beyond it a session may hold one answer at a time, so that
+    clients who acknowledge go on, however much others leave unacknowledged.
+    """
 
     sessions: int = 4096
     answers_per_session: int = 1024
@@ -202,7 +208,7 @@ class SessionMachine:
 
     def _apply(self, entry: Entry) -> bytes:
         data = entry.data
-        self._now = max(self._now, entry.appended_at)
+        self._now = max(self._now, min(entry.appended_at, _LAST_STAMP))
         if len(data) < ENVELOPE.size:
             return _answer(SessionStatus.MALFORMED)
         version, kind, reserved, session_id, sequence, acknowledged = ENVELOPE.unpack_from(data)
@@ -272,10 +278,10 @@ class SessionMachine:
 
     def _is_full(self, session: _Session) -> bool:
         limits = self._limits
-        return (
+        return bool(
             len(session.answers) >= limits.answers_per_session
             or session.answer_bytes >= limits.answer_bytes_per_session
-            or self._answer_bytes >= limits.answer_bytes
+            or (session.answers and self._answer_bytes >= limits.answer_bytes)
         )
 
     def _execute(self, entry: Entry, session: _Session) -> bytes:

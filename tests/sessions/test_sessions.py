@@ -143,10 +143,20 @@ def test_unacknowledged_answers_are_bounded_in_bytes():
 def test_the_sum_over_sessions_is_bounded_too_and_closing_frees_it():
     log = Log(SessionLimits(answer_bytes=100))
     hog, other = log.open(), log.open()
+    log.command(other, 1)
     log.command(hog, 1, b"y" * 200)
-    assert log.command(other, 1).status is S.SESSION_FULL
+    assert log.command(other, 2).status is S.SESSION_FULL
     assert log.put(close_envelope(hog)).status is S.OK
-    assert log.command(other, 1).status is S.OK
+    assert log.command(other, 2).status is S.OK
+
+
+def test_who_acknowledges_goes_on_whatever_others_leave_unacknowledged():
+    log = Log(SessionLimits(answer_bytes=100))
+    hog, other = log.open(), log.open()
+    log.command(hog, 1, b"y" * 200)
+    for sequence in range(1, 6):
+        assert log.command(other, sequence, acknowledged=sequence - 1).status is S.OK
+    assert log.command(hog, 2, b"y").status is S.SESSION_FULL
 
 
 def test_the_number_of_sessions_is_bounded():
@@ -177,6 +187,15 @@ def test_log_time_never_goes_back():
     session = log.open(at=10_000)
     log.put(keep_alive_envelope(session), at=1)
     assert log.put(expire_envelope(5_000), at=2).value == 0
+
+
+def test_a_stamp_of_any_size_can_be_kept_in_a_snapshot():
+    log = Log()
+    session = log.open(at=2**63 * 10**9)
+    restored = SessionMachine(Journal())
+    restored.restore(log.machine.snapshot())
+    log.machine = restored
+    assert log.command(session, 1).status is S.OK
 
 
 def test_a_missing_stamp_is_legal():
