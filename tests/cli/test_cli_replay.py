@@ -92,7 +92,7 @@ def test_the_report_stream_can_be_written(path, capsys, tmp_path):
         (["--nodes", "3", "--kill-leader-at", "nan"], "--kill-leader-at nan is not between 0 and 1"),
         (["--nodes", "3", "--kill-leader-at", "0.5,x"], "is not a list of numbers"),
         (["--nodes", "3", "--kill-leader-at", "0.5,0.5"], "names a fraction twice"),
-        (["--nodes", "3", "--kill-leader-at", "0.5"], "kill: fewer than 16 messages follow"),
+        (["--nodes", "3", "--kill-leader-at", "0.5"], "--kill-leader-at: fewer than 8 messages follow"),
         (["--nodes", "0", "--expect-sha256", "12"], "--expect-sha256 '12' is not 64 hexadecimal digits"),
         (["--nodes", "0", "--window", "1"], "--window 1 is not from 16"),
         (["--nodes", "0", "--reports", "/"], "--reports /: cannot be written"),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from matchengine.exchange.layout import BATCH_HEADER, COMMAND
 from matchengine.replay.errors import InputError
-from matchengine.replay.plan import IN_FLIGHT_AT_KILL, make_plan
+from matchengine.replay.plan import IN_FLIGHT_AT_KILL, Aim, make_plan
 from matchengine.replay.workload import BookRow, Workload
 
 
@@ -38,15 +38,16 @@ def test_every_message_is_sent_once_and_in_order(messages, batch, books, fractio
     assert sum(stretch.kill for stretch in plan.stretches) == len(fractions)
 
 
-@given(messages=st.integers(16, 400), fraction=st.floats(0.05, 0.95), batch=st.integers(1, 1000))
+@given(messages=st.integers(8, 400), fraction=st.floats(0.05, 0.95), batch=st.integers(1, 1000))
 def test_a_stretch_with_a_kill_has_enough_batches_and_starts_at_the_fraction(messages, fraction, batch):
-    if messages - math.ceil(fraction * messages) < 2 * IN_FLIGHT_AT_KILL:
-        with pytest.raises(InputError, match="fewer than 16 messages follow"):
+    follow = messages - math.ceil(fraction * messages)
+    if follow < IN_FLIGHT_AT_KILL:
+        with pytest.raises(InputError, match="fewer than 8 messages follow"):
             make_plan(workload(messages), batch, [fraction], 32)
         return
     plan = make_plan(workload(messages), batch, [fraction], 32)
     (stretch,) = [s for s in plan.stretches if s.kill]
-    assert len(stretch.pieces) >= 2 * IN_FLIGHT_AT_KILL
+    assert len(stretch.pieces) >= min(follow, 2 * IN_FLIGHT_AT_KILL)
     assert messages * fraction <= stretch.start < messages * fraction + 1
 
 
@@ -56,9 +57,28 @@ def test_between_books_the_kill_moves_to_the_next_long_stretch():
     assert (stretch.start, len(stretch.pieces)) == (25, 35)
 
 
-def test_no_long_stretch_is_an_error():
-    with pytest.raises(InputError, match="no 16 messages in a row"):
-        make_plan(workload(100, range(0, 101, 10)), 1000, [0.5], 32)
+def test_where_no_stretch_is_long_a_short_one_has_the_kill():
+    plan = make_plan(workload(100, range(0, 101, 10)), 1000, [0.45], 32)
+    (stretch,) = [s for s in plan.stretches if s.kill]
+    assert (stretch.start, len(stretch.pieces)) == (50, 10)
+
+
+def test_no_stretch_that_is_long_enough_is_an_error():
+    with pytest.raises(InputError, match="no 8 messages in a row without a look at the book follow message 50,"):
+        make_plan(workload(98, range(0, 99, 7)), 1000, [0.51], 32)
+
+
+@given(st.integers(IN_FLIGHT_AT_KILL, 60), st.integers(16, 40), st.randoms(use_true_random=False))
+def test_enough_batches_are_unanswered_whatever_is_still_answered_after_the_aim(batches, window, chance):
+    aim, written, answered = Aim(100, batches), 0, 0
+    while not aim.reached(100 + answered, written - answered):
+        if written - answered < window and (written == answered or chance.random() < 0.5):
+            written += 1
+        else:
+            answered += 1
+    answered = written
+    written = min(batches, answered + window)
+    assert written - answered >= IN_FLIGHT_AT_KILL
 
 
 def test_a_batch_is_a_header_and_its_records():

@@ -14,7 +14,7 @@ from matchengine.replay.workload import BookRow, Workload
 
 #: This many batches must be unanswered when the leader is killed.
 IN_FLIGHT_AT_KILL: Final = 8
-#: A stretch in which the leader is killed is sent in at least this many batches.
+#: A stretch in which the leader is killed is best sent in at least this many batches, so that it has had some of them.
 _BATCHES_WITH_KILL: Final = 2 * IN_FLIGHT_AT_KILL
 
 
@@ -48,6 +48,26 @@ class Plan(msgspec.Struct, frozen=True):
         return [piece for stretch in self.stretches for piece in stretch.pieces]
 
 
+class Aim(msgspec.Struct, frozen=True):
+    """When to stop a leader that will be killed: within the ``batches`` batches after the sequence ``start``.
+
+    All that has been written then may still be answered, so enough must be unwritten.
+    """
+
+    start: int
+    batches: int
+
+    def reached(self, acknowledged: int, in_flight: int) -> bool:
+        """Whether the leader has had some batches and enough are still to come.
+
+        Best at the first answer; at the latest when so few are left that all of them must stay unanswered.
+        """
+        answered = acknowledged - self.start
+        written = answered + in_flight
+        unwritten = self.batches - written
+        return unwritten <= IN_FLIGHT_AT_KILL or (answered > 0 and written >= IN_FLIGHT_AT_KILL)
+
+
 def make_plan(workload: Workload, batch: int, fractions: Sequence[float], window: int) -> Plan:
     """Cut the workload at book rows and kills; InputError for a kill with too few messages to have in flight."""
     points = [math.ceil(fraction * workload.messages) for fraction in sorted(fractions)]
@@ -63,28 +83,39 @@ _Cut = tuple[int, int, bool, BookRow | None]
 
 
 def _between_books(workload: Workload, points: list[int]) -> list[_Cut]:
+    for least in (_BATCHES_WITH_KILL, IN_FLIGHT_AT_KILL):
+        cuts, waiting = _cut_at_books(workload, points, least)
+        if not waiting:
+            return cuts
+    raise InputError(
+        f"--kill-leader-at: no {IN_FLIGHT_AT_KILL} messages in a row without a look at the book follow message "
+        f"{waiting[0]}, but so many batches must be under way"
+    )
+
+
+def _cut_at_books(workload: Workload, points: list[int], least: int) -> tuple[list[_Cut], list[int]]:
+    """The cuts with each kill in the next stretch of ``least`` messages, and the points for which there is none."""
     cuts: list[_Cut] = []
     start, waiting = 0, list(points)
     ends: list[tuple[int, BookRow | None]] = [(row.position, row) for row in workload.books]
     for end, row in [*ends, (workload.messages, None)]:
-        kill = bool(waiting) and start >= waiting[0] and end - start >= _BATCHES_WITH_KILL
+        kill = bool(waiting) and start >= waiting[0] and end - start >= least
         if kill:
             waiting.pop(0)
         cuts.append((start, end, kill, row))
         start = end
-    if waiting:
-        raise InputError(
-            f"kill: no {_BATCHES_WITH_KILL} messages in a row without a look at the book follow message {waiting[0]}"
-        )
-    return cuts
+    return cuts, waiting
 
 
 def _stretches(cuts: list[_Cut], batch: int, window: int) -> Iterator[Stretch]:
     for start, end, kill, row in cuts:
         size = batch
         if kill:
-            if end - start < _BATCHES_WITH_KILL:
-                raise InputError(f"kill: fewer than {_BATCHES_WITH_KILL} messages follow message {start}")
+            if end - start < IN_FLIGHT_AT_KILL:
+                raise InputError(
+                    f"--kill-leader-at: fewer than {IN_FLIGHT_AT_KILL} messages follow message {start}, "
+                    "but so many batches must be under way"
+                )
             size = max(1, min(batch, (end - start) // max(window, _BATCHES_WITH_KILL)))
         if start < end or row is not None:
             yield Stretch(start, tuple(_pieces(start, end, size)), kill, row)

@@ -17,7 +17,7 @@ from matchengine.exchange.engine import MatchingEngine
 from matchengine.exchange.types import Reason
 from matchengine.replay.answers import Answer
 from matchengine.replay.lobster import book_differences
-from matchengine.replay.plan import IN_FLIGHT_AT_KILL, Plan, Stretch
+from matchengine.replay.plan import IN_FLIGHT_AT_KILL, Aim, Plan, Stretch
 from matchengine.replay.workload import INSTRUMENT_NUMBER, BookRow, Workload
 from matchengine.v1.exchange_pb2 import Level, SubmitResponse
 
@@ -182,7 +182,7 @@ class _Killer:
         self.in_flight: list[int] = []
         self._cluster = cluster
         self._session = client.session
-        self._aim: _Aim | None = None
+        self._aim: Aim | None = None
         self._stopped_at: float | None = None
         self._streams = 0
         self._acknowledged = 0
@@ -190,7 +190,8 @@ class _Killer:
 
     def arm(self, batches: int) -> None:
         """Kill the leader within the next ``batches`` batches; nothing is under way now."""
-        self._aim = _Aim(self._session.acknowledged, batches)
+        self._aim = Aim(self._session.acknowledged, batches)
+        self.look()
 
     def look(self) -> None:
         """Called after every batch written and every answer."""
@@ -218,11 +219,17 @@ class _Killer:
 
     async def _drained(self) -> None:
         """Wait until no more answers come in and enough batches are unanswered."""
-        async with asyncio.timeout(_DRAIN_LIMIT_S):
-            acknowledged = -1
-            while self._session.acknowledged != acknowledged or self._session.in_flight < IN_FLIGHT_AT_KILL:
-                acknowledged = self._session.acknowledged
-                await asyncio.sleep(_DRAIN_S)
+        session, acknowledged = self._session, -1
+        try:
+            async with asyncio.timeout(_DRAIN_LIMIT_S):
+                while session.acknowledged != acknowledged or session.in_flight < IN_FLIGHT_AT_KILL:
+                    acknowledged = session.acknowledged
+                    await asyncio.sleep(_DRAIN_S)
+        except TimeoutError:
+            raise ClusterError(
+                f"the leader was stopped to be killed, but {_DRAIN_LIMIT_S:g} s later {session.in_flight} batches are "
+                f"unanswered and not {IN_FLIGHT_AT_KILL}{self._cluster.last_words()}"
+            ) from None
 
     def _time_failover(self, stopped_at: float) -> None:
         """The failover ends with the first answer on a new stream."""
@@ -231,19 +238,3 @@ class _Killer:
         elif self._session.acknowledged > self._acknowledged:
             self.failover_ms.append(round((time.perf_counter() - stopped_at) * 1000, 1))
             self._stopped_at = None
-
-
-class _Aim(msgspec.Struct, frozen=True):
-    """A stretch of ``batches`` after ``start``, the last sequence before it."""
-
-    start: int
-    batches: int
-
-    def reached(self, acknowledged: int, in_flight: int) -> bool:
-        """Whether the leader has had some batches and enough are still to come.
-
-        Best at the first answer; at the latest when so few are left that all of them must stay unanswered.
-        """
-        answered = acknowledged - self.start
-        written = answered + in_flight
-        return written >= IN_FLIGHT_AT_KILL and (answered > 0 or self.batches - written <= IN_FLIGHT_AT_KILL)
