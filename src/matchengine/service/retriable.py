@@ -22,7 +22,7 @@ R = TypeVar("R")
 def retriable(
     method: Callable[[S, Q], Awaitable[R]],
 ) -> Callable[[S, Q, grpc.aio.ServicerContext[Q, R]], Coroutine[Any, Any, R]]:
-    """Like :func:`matchengine.service.errors.unary`, but an unknown outcome and too much work are UNAVAILABLE: try again.
+    """Like :func:`matchengine.service.errors.unary`, but an unknown outcome or too much work is UNAVAILABLE: try again.
 
     For requests that may take effect twice; any other belongs in a session.
     """
