@@ -10,7 +10,7 @@ import pytest
 
 from matchengine.raft.types import Configuration, Entry, Server, SnapshotMeta
 from matchengine.storage.contracts import LogStore, SnapshotStore, StableStore
-from matchengine.storage.files import FileSystem, Fuse, OsFileSystem
+from matchengine.storage.files import FileSystem, Fuse, OsFileSystem, make_directory
 from matchengine.storage.log import SegmentedLog
 from matchengine.storage.memory import MemoryLog, MemorySnapshots, MemoryStable
 from matchengine.storage.simulated import SimulatedFileSystem
@@ -68,7 +68,7 @@ def open_stores(
 
     def reopen() -> tuple[LogStore, StableStore, SnapshotStore]:
         fuse = Fuse()
-        fs.mkdir(tmp_path)
+        make_directory(fs, tmp_path)
         log = SegmentedLog(fs, tmp_path / "log", fuse, segment_bytes=SEGMENT_BYTES)
         return log, StableFile(fs, tmp_path / "stable", fuse), SnapshotFiles(fs, tmp_path / "snapshots", fuse)
 

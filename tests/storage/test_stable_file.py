@@ -9,7 +9,7 @@ import pytest
 
 from matchengine.raft.types import HardState
 from matchengine.storage.contracts import CorruptionError, StorageError
-from matchengine.storage.files import Fuse, OsFileSystem
+from matchengine.storage.files import Fuse, OsFileSystem, make_directory
 from matchengine.storage.simulated import PowerLoss, SimulatedFileSystem
 from matchengine.storage.stable import StableFile
 
@@ -84,7 +84,7 @@ def test_power_lost_at_every_call_leaves_the_old_record_or_the_new_one():
 
 def lose_power_in_save(call, seed):
     fs = SimulatedFileSystem()
-    fs.mkdir(PATH.parent)
+    make_directory(fs, PATH.parent)
     StableFile(fs, PATH, Fuse()).save(STATE)
     calls = count()
 

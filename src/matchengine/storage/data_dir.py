@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from matchengine.storage.contracts import DataDirError
-from matchengine.storage.files import FileSystem, OsFileSystem, read_file, replace_file, temporary_path
+from matchengine.storage.files import FileSystem, OsFileSystem, make_directory, read_file, replace_file, temporary_path
 
 FORMAT_VERSION = 1
 ENGINE = "matchengine"
@@ -60,13 +60,15 @@ class DataDir:
 
     @classmethod
     def _open(cls, fs: FileSystem, path: Path, node_id: str, create: bool) -> DataDir:
-        if not fs.exists(path) and create:
-            fs.mkdir(path)
+        if create and not fs.exists(_node_file(path)):
+            make_directory(fs, path)
         _refuse_foreign(fs, path, create)
         handle = fs.create(path / "lock")
         try:
             _take_lock(fs, handle, path)
             _claim(fs, path, node_id)
+            # A process that was killed may have named files without syncing their names.
+            fs.fsync_dir(path)
         except BaseException:
             fs.close(handle)
             raise

@@ -11,7 +11,8 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import Protocol
 
@@ -72,7 +73,7 @@ class FileSystem(Protocol):
         ...
 
     def mkdir(self, path: Path) -> None:
-        """Create a directory for its owner alone, with its parents; no error when it exists."""
+        """Create a directory for its owner alone; durable after :meth:`fsync_dir` of its parent, which must exist."""
         ...
 
     def listdir(self, path: Path) -> list[str]:
@@ -148,9 +149,7 @@ class OsFileSystem:
 
     def mkdir(self, path: Path) -> None:
         """See :meth:`FileSystem.mkdir`."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.mkdir(mode=0o700, exist_ok=True)
-        self.fsync_dir(path.parent)
+        os.mkdir(path, 0o700)
 
     def listdir(self, path: Path) -> list[str]:
         """See :meth:`FileSystem.listdir`."""
@@ -244,13 +243,33 @@ def publish(fs: FileSystem, temporary: Path, path: Path) -> None:
     fs.fsync_dir(path.parent)
 
 
+def make_directory(fs: FileSystem, path: Path) -> None:
+    """Make ``path``, and the parents that it lacks, unless it is there: durable on return, whoever made it.
+
+    A process that was killed between making a directory and syncing it leaves one that a power loss can still take.
+    """
+    missing = [*takewhile(lambda level: not fs.exists(level), (path, *path.parents))]
+    # A parent that may not be read is one in which no process of ours made anything.
+    with suppress(PermissionError):
+        fs.fsync_dir((missing[-1].parent if missing else path).parent)
+    for level in reversed(missing):
+        fs.mkdir(level)
+        fs.fsync_dir(level.parent)
+
+
 def temporary_path(path: Path) -> Path:
     """Where a file is written before it gets its name ``path``."""
     return path.with_name(path.name + TEMPORARY_SUFFIX)
 
 
-def remove_temporaries(fs: FileSystem, directory: Path) -> None:
-    """Remove what a crash left unfinished."""
-    for name in fs.listdir(directory):
+def open_directory(fs: FileSystem, path: Path) -> None:
+    """Make ``path`` unless it is there, remove what a crash left unfinished, and make the names in it durable.
+
+    A process that was killed may have named or removed files without syncing that: what stands on the
+    names as they are now would fall with them.
+    """
+    make_directory(fs, path)
+    for name in fs.listdir(path):
         if name.endswith(TEMPORARY_SUFFIX):
-            fs.unlink(directory / name)
+            fs.unlink(path / name)
+    fs.fsync_dir(path)

@@ -17,7 +17,7 @@ from pathlib import Path
 from matchengine.raft.types import Entry, Index
 from matchengine.storage import frames
 from matchengine.storage.contracts import CorruptionError
-from matchengine.storage.files import FileSystem, Fuse, remove_temporaries
+from matchengine.storage.files import FileSystem, Fuse, open_directory
 from matchengine.storage.segment import REMEDY, SUFFIX, Segment
 
 SEGMENT_BYTES = 16 * 1024 * 1024
@@ -59,12 +59,12 @@ class SegmentedLog:
         with fuse.guard(f"opening the log in {directory}"):
             self._segments = self._load() or [self._create(1)]
             self._handle = fs.open(self._segments[-1].path, writable=True)
+            self._segments[-1].rewrite_last(self._handle)
 
     # --- opening ---
 
     def _load(self) -> list[Segment]:
-        self._fs.mkdir(self._directory)
-        remove_temporaries(self._fs, self._directory)
+        open_directory(self._fs, self._directory)
         names = sorted(name for name in self._fs.listdir(self._directory) if name.endswith(SUFFIX))
         segments: list[Segment] = []
         for number, name in enumerate(names, 1):

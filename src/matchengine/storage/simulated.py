@@ -58,7 +58,8 @@ class SimulatedFileSystem:
         self._names: dict[Path, _File] = {}
         self._durable_names: dict[Path, _File] = {}
         self._pending: list[_Renaming] = []
-        self._directories: set[Path] = set()
+        self._directories: set[Path] = {Path("/"), Path()}
+        self._pending_directories: set[Path] = set()
         self._handles: dict[int, tuple[Path, _File]] = {}
         self._read_only: set[int] = set()
         self._locked: dict[int, _File] = {}
@@ -73,7 +74,11 @@ class SimulatedFileSystem:
             if random.random() < 0.5:
                 _apply(renaming, self._durable_names)
         self._pending.clear()
-        self._names = self._durable_names.copy()
+        self._directories -= {path for path in sorted(self._pending_directories) if random.random() < 0.5}
+        self._pending_directories.clear()
+        self._names = {path: file for path, file in self._durable_names.items() if self._is_reachable(path.parent)}
+        self._durable_names = self._names.copy()
+        self._directories = {path for path in self._directories if self._is_reachable(path)}
         for file in self._names.values():
             file.forget(random)
 
@@ -156,14 +161,17 @@ class SimulatedFileSystem:
         self._rename(((path, None),))
 
     def mkdir(self, path: Path) -> None:
-        """See :class:`~matchengine.storage.files.FileSystem`; durable at once."""
+        """See :class:`~matchengine.storage.files.FileSystem`."""
         self.fault("mkdir", path)
-        self._directories.update((path, *path.parents))
+        if self.exists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+        self._check_directory(path.parent)
+        self._directories.add(path)
+        self._pending_directories.add(path)
 
     def listdir(self, path: Path) -> list[str]:
         """See :class:`~matchengine.storage.files.FileSystem`."""
-        if path not in self._directories:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        self._check_directory(path)
         return [known.name for known in (*self._names, *self._directories) if known.parent == path and known != path]
 
     def exists(self, path: Path) -> bool:
@@ -177,8 +185,16 @@ class SimulatedFileSystem:
             if renaming[0][0].parent == path:
                 _apply(renaming, self._durable_names)
         self._pending = [renaming for renaming in self._pending if renaming[0][0].parent != path]
+        self._pending_directories = {made for made in self._pending_directories if made.parent != path}
 
     # --- helpers ---
+
+    def _is_reachable(self, path: Path) -> bool:
+        return all(level in self._directories for level in (path, *path.parents))
+
+    def _check_directory(self, path: Path) -> None:
+        if path not in self._directories:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
 
     def _file(self, path: Path) -> _File:
         if path not in self._names:

@@ -12,7 +12,7 @@ import msgspec
 
 from matchengine.raft.types import SnapshotMeta
 from matchengine.storage.contracts import CorruptionError, StorageError
-from matchengine.storage.files import FileSystem, Fuse, publish, reading, remove_temporaries, temporary_path
+from matchengine.storage.files import FileSystem, Fuse, open_directory, publish, reading, temporary_path
 from matchengine.storage.snapshot_file import SnapshotReader, SnapshotWriter
 
 RETAIN = 3
@@ -36,8 +36,7 @@ class SnapshotFiles:
         self._lock = Lock()
         self._verified: dict[str, SnapshotMeta | None] = {}
         with fuse.guard(f"opening the snapshots in {directory}"):
-            fs.mkdir(directory)
-            remove_temporaries(fs, directory)
+            open_directory(fs, directory)
             self._names = sorted((name for name in fs.listdir(directory) if _NAME.fullmatch(name)), reverse=True)
         self._sequence = max((int(name.split("-")[2][:10]) for name in self._names), default=0)
 
