@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import sys
+import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -20,6 +23,17 @@ def run(main: Coroutine[Any, Any, T]) -> T:
             return runner.run(_until_sigterm(main))
         except asyncio.CancelledError:
             raise KeyboardInterrupt from None
+
+
+def stop_at_eof() -> None:
+    """Send SIGTERM to this process when standard input ends."""
+
+    def watch() -> None:
+        while os.read(sys.stdin.fileno(), 4096):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="matchengine-eof", daemon=True).start()
 
 
 async def _until_sigterm(main: Coroutine[Any, Any, T]) -> T:

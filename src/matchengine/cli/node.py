@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import logging
-import os
-import signal
 import sys
-import threading
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from matchengine.cli.exits import Exit, complain
-from matchengine.cli.loop import run
+from matchengine.cli.loop import run, stop_at_eof
 from matchengine.exchange.state_machine import ExchangeStateMachine
 from matchengine.raft.config import PROFILES
 from matchengine.runtime.config import NodeConfig, is_loopback
@@ -60,21 +57,10 @@ def node(
     if not is_loopback(config.listen_address):
         complain(f"listening on {config.listen_address}: whoever reaches it can trade, there is no authentication")
     if until_eof:
-        _stop_at_eof()
+        stop_at_eof()
     try:
         run(run_node(Node(config, SessionMachine(ExchangeStateMachine()), (serve(exchange_services),))))
     except Exception as error:  # noqa: BLE001 - whatever stopped the node, its operator reads the text
         complain(f"node {config.id}: {error}")
         return Exit.FAILED
     return Exit.OK
-
-
-def _stop_at_eof() -> None:
-    """Send SIGTERM to this process when standard input ends."""
-
-    def watch() -> None:
-        while os.read(sys.stdin.fileno(), 4096):
-            pass
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, name="matchengine-eof", daemon=True).start()

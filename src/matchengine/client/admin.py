@@ -75,6 +75,32 @@ class Admin:
         operation = await stub.AddVoter(pb.AddVoterRequest(id=server_id, address=address), timeout=ATTEMPT_S)
         return await self._await(stub, operation)
 
+    async def add_nonvoter(self, leader: str, server_id: str, address: str) -> int:
+        """Make a running node a member without a vote; as :meth:`add_voter`."""
+        stub = RaftAdminStub(self._channels.get(leader))
+        request = pb.AddNonvoterRequest(id=server_id, address=address)
+        return await self._await(stub, await stub.AddNonvoter(request, timeout=ATTEMPT_S))
+
+    async def demote_voter(self, leader: str, server_id: str) -> int:
+        """Take a voter's vote away; as :meth:`add_voter`."""
+        stub = RaftAdminStub(self._channels.get(leader))
+        return await self._await(stub, await stub.DemoteVoter(pb.DemoteVoterRequest(id=server_id), timeout=ATTEMPT_S))
+
+    async def remove_server(self, leader: str, server_id: str) -> int:
+        """Take a node out of the cluster; as :meth:`add_voter`."""
+        stub = RaftAdminStub(self._channels.get(leader))
+        return await self._await(stub, await stub.RemoveServer(pb.RemoveServerRequest(id=server_id), timeout=ATTEMPT_S))
+
+    async def transfer_leadership(self, leader: str) -> None:
+        """Hand leadership to the voter that is furthest ahead."""
+        stub = RaftAdminStub(self._channels.get(leader))
+        await self._await(stub, await stub.LeadershipTransfer(pb.LeadershipTransferRequest(), timeout=ATTEMPT_S))
+
+    async def snapshot(self, address: str) -> None:
+        """Have one node take a snapshot now."""
+        stub = RaftAdminStub(self._channels.get(address))
+        await self._await(stub, await stub.Snapshot(pb.SnapshotRequest(), timeout=ATTEMPT_S))
+
     async def configuration(self, address: str) -> pb.GetConfigurationResponse:
         """The members, as the node knows them."""
         stub = RaftAdminStub(self._channels.get(address))

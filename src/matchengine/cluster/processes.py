@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,34 +21,38 @@ class ClusterError(MatchEngineError):
     """The nodes could not be run, or made no progress; the text ends with their last words."""
 
 
-class NodeProcess:
-    """``matchengine node`` with a fixed id, address and data directory; it can be killed and started again."""
+class Process:
+    """One command with its log; it can be killed and started again.  Its standard input is a pipe that says nothing."""
 
-    def __init__(self, node_id: str, address: str, folder: Path, *, bootstrap: bool) -> None:
-        self.id = node_id
-        self.address = address
-        self._folder = folder
-        self._bootstrap = bootstrap
+    def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
+        self.id = name
+        self.log = log
+        self._command = command
         self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def log(self) -> Path:
-        """Where the process writes its log."""
-        return self._folder / f"{self.id}.log"
 
     @property
     def running(self) -> bool:
         """Whether the process exists."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """The number of the process, or 0 before it was started."""
+        return self._process.pid if self._process is not None else 0
+
+    @property
+    def exit_code(self) -> int | None:
+        """How the process ended (-9: SIGKILL), or None."""
+        return self._process.poll() if self._process is not None else None
+
     def start(self) -> None:
         """Start the process; it does not get the terminal's Ctrl-C, which is for whoever started it.
 
-        It stops by itself when the pipe to it breaks, as it does when this process is killed.
+        A node stops by itself when the pipe to it breaks, as it does when this process is killed.
         """
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                self._command(),
+                self._command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
@@ -64,9 +69,14 @@ class NodeProcess:
                 self._process.stdin.close()
 
     def freeze(self) -> None:
-        """SIGSTOP: the process does nothing more until it is killed."""
+        """SIGSTOP: the process does nothing more until it is thawed or killed."""
         if self._process is not None:
             self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT: the process goes on as if no time had passed."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
 
     def last_words(self) -> str:
         """The end of the process's log."""
@@ -75,11 +85,21 @@ class NodeProcess:
             return log.read().decode(errors="replace").strip()
         return ""
 
-    def _command(self) -> list[str]:
-        data = str(self._folder / self.id)
-        command = [sys.executable, "-m", "matchengine.cli.main", "node"]
-        command += ["--id", self.id, "--address", self.address, "--data-dir", data, "--until-eof"]
-        return [*command, "--bootstrap"] if self._bootstrap else command
+
+class NodeProcess(Process):
+    """``matchengine node`` with a fixed id, address and data directory."""
+
+    def __init__(self, node_id: str, address: str, folder: Path, *, bootstrap: bool) -> None:
+        command = node_command(node_id, address, folder / node_id, bootstrap=bootstrap)
+        super().__init__(node_id, command, folder / f"{node_id}.log")
+        self.address = address
+
+
+def node_command(node_id: str, address: str, data_dir: Path, *, bootstrap: bool) -> list[str]:
+    """The command line of one node that ends with the program that starts it."""
+    command = [sys.executable, "-m", "matchengine.cli.main", "node"]
+    command += ["--id", node_id, "--address", address, "--data-dir", str(data_dir), "--until-eof"]
+    return [*command, "--bootstrap"] if bootstrap else command
 
 
 def _environment() -> dict[str, str]:

@@ -1,0 +1,91 @@
+"""What a run came to."""
+
+from __future__ import annotations
+
+import msgspec
+
+from matchengine.chaos.gauges import Series
+from matchengine.chaos.ledger import Balance
+from matchengine.testing.linearizability import Verdict
+
+_MIB = 1024 * 1024
+
+
+class Operations(msgspec.Struct, frozen=True):
+    """Calls of clients; ``unknown`` are writes whose outcome nobody was told."""
+
+    total: int
+    writes: int
+    reads: int
+    unknown: int
+    sessions_lost: int
+
+
+class Linearizability(msgspec.Struct, frozen=True):
+    """The verdict on the whole history, part by part; ``misfits`` explains parts that are not linearizable."""
+
+    verdict: Verdict
+    instruments: int
+    steps: int
+    undecided: tuple[str, ...]
+    misfits: dict[str, str]
+
+
+class Report(msgspec.Struct, frozen=True):
+    """All that is printed at the end; ``problems`` are what no fault explains."""
+
+    seed: int
+    minutes: float
+    nodes: int
+    clients: int
+    engines: tuple[str, ...]
+    network: str
+    disks: str
+    operations: Operations
+    faults: dict[str, int]
+    full_disk_stops: int
+    balance: Balance
+    linearizability: Linearizability
+    hashes_agree: bool
+    longest_gap_s: float
+    longest_gap_at_s: float
+    recovery_s: float
+    memory: dict[str, Series]
+    disk: dict[str, Series]
+    problems: tuple[str, ...]
+
+    @property
+    def good(self) -> bool:
+        """Whether all holds."""
+        linearizable = self.linearizability.verdict is Verdict.LINEARIZABLE
+        return linearizable and self.balance.good and self.hashes_agree and not self.problems
+
+    def text(self) -> str:
+        """For people."""
+        operations, balance, order = self.operations, self.balance, self.linearizability
+        lines = [
+            f"seed {self.seed}, {self.minutes:g} min, {self.nodes} nodes ({', '.join(self.engines)})",
+            f"{self.clients} clients; delay and loss by {self.network}; disks: {self.disks}",
+            f"operations: {operations.total:,}: {operations.writes:,} writes, {operations.reads:,} reads",
+            f"outcome unknown: {operations.unknown}; sessions lost: {operations.sessions_lost}",
+            f"faults: {sum(self.faults.values())}: " + ", ".join(f"{n} {kind}" for kind, n in self.faults.items()),
+            f"stops at a full disk: {self.full_disk_stops}",
+            f"orders {balance.orders:,}, trades {balance.trades:,}, bought {balance.bought:,}, sold {balance.sold:,}",
+            f"lost {balance.lost}, doubled {balance.doubled}, unbalanced {balance.unbalanced}",
+            f"linearizable: {order.verdict} ({order.instruments} instruments, {order.steps:,} steps)",
+            f"state hashes agree: {'yes' if self.hashes_agree else 'no'}",
+            f"longest time without progress: {self.longest_gap_s:.1f} s, from {self.longest_gap_at_s:.0f} s on",
+            f"after the last fault, whole again in {self.recovery_s:.1f} s",
+            "place    memory MiB: min  median     max    last     disk MiB: min  median     max    last",
+        ]
+        for place, memory in self.memory.items():
+            lines.append(f"{place:<8}           {_row(memory)}            {_row(self.disk[place])}")
+        lines += [f"undecided: {symbol}" for symbol in order.undecided]
+        lines += [f"not linearizable: {symbol}: {misfit}" for symbol, misfit in order.misfits.items()]
+        lines += [f"problem: {problem}" for problem in (*balance.problems, *self.problems)]
+        return "\n".join(lines)
+
+
+def _row(series: Series) -> str:
+    values = (series.least, series.median, series.most, series.last)
+    return "".join(f"{value / _MIB:8.1f}" for value in values)
