@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from matchengine.cluster import folders, local
+from matchengine.cluster import folders, local, processes
 from matchengine.cluster.folders import file_system, work_folder
 from matchengine.cluster.local import LocalCluster
 from matchengine.cluster.processes import ClusterError, NodeProcess, free_addresses
@@ -66,7 +66,7 @@ def test_a_process_that_was_never_started_can_be_killed(tmp_path):
 def test_a_node_that_ends_by_itself_is_an_error_with_its_last_words(tmp_path, monkeypatch):
     import asyncio
 
-    monkeypatch.setattr(NodeProcess, "_command", lambda self: ["/bin/sh", "-c", "echo no luck >&2; exit 3"])
+    monkeypatch.setattr(processes, "node_command", lambda *_, **__: ["/bin/sh", "-c", "echo no luck >&2; exit 3"])
 
     async def scenario():
         cluster = LocalCluster(2, tmp_path)
@@ -83,7 +83,7 @@ def test_waiting_ends(tmp_path, monkeypatch):
     import asyncio
 
     monkeypatch.setattr(local, "STEP_S", 0.05)
-    monkeypatch.setattr(NodeProcess, "_command", lambda self: ["/bin/sleep", "60"])
+    monkeypatch.setattr(processes, "node_command", lambda *_, **__: ["/bin/sleep", "60"])
 
     async def scenario():
         cluster = LocalCluster(1, tmp_path)
