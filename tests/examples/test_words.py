@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from matchengine import BusyError, NotLeaderError, RefusedError, StateMachine, StoppedError, UnknownOutcomeError
-from matchengine.node.replica import Outcome
+from matchengine.node.engine import Outcome
 from matchengine.raft.types import Entry, EntryType
 from matchengine.wire.example_pb2 import AddWordRequest, GetWordsRequest
 

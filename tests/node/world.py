@@ -10,8 +10,9 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
 
+from matchengine.node.engine import Outcome
 from matchengine.node.policy import SnapshotPolicy
-from matchengine.node.replica import Outcome, Replica
+from matchengine.node.replica import Replica
 from matchengine.raft.config import FAST, RaftConfig, Timing
 from matchengine.raft.messages import InstallSnapshot, Request, Response
 from matchengine.raft.raft import bootstrap

@@ -167,7 +167,7 @@ def test_a_disk_that_fails_while_the_node_hands_over_is_not_a_clean_stop(tmp_pat
         running = await led(node(tmp_path, Counter()))
 
         async def hand_over(_target: str | None = None) -> None:
-            running._replica.stop(StorageError("the disk is gone"))
+            running._engine.stop(StorageError("the disk is gone"))
             raise RefusedError("nobody there")
 
         running.transfer_leadership = hand_over  # type: ignore[method-assign]
@@ -184,7 +184,7 @@ def test_after_a_shutdown_the_services_answer_for_a_while(tmp_path: Path, run: R
         running = await led(node(tmp_path, Counter()))
         running.on_leadership(told.append)
         await running.shutdown(0.2)
-        assert running.status().is_shut_down
+        assert (await running.status()).is_shut_down
         with pytest.raises(StoppedError):
             await running.barrier()
         async with grpc.aio.insecure_channel(running.config.address) as channel:

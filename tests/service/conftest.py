@@ -189,7 +189,7 @@ class FakeNode:
         for watcher in self._watchers:
             watcher(leading)
 
-    def status(self) -> Any:
+    async def status(self) -> Any:
         servers = (
             Server("node1", "127.0.0.1:7001"),
             Server("node2", "127.0.0.1:7002"),
@@ -208,15 +208,13 @@ class FakeNode:
             terms_seen=2,
             last_contact_ms=self.last_contact_ms,
             is_shut_down=self.is_shut_down,
-            raft=SimpleNamespace(
-                first_index=1,
-                last_index=self.index + 2,
-                last_term=3,
-                commit_index=self.index + 1,
-                snapshot_index=4,
-                snapshot_term=2,
-                configuration_index=8,
-            ),
+            first_index=1,
+            last_index=self.index + 2,
+            last_term=3,
+            commit_index=self.index + 1,
+            snapshot_index=4,
+            snapshot_term=2,
+            configuration_index=8,
         )
 
 

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from matchengine.errors import BusyError, RefusedError
 from matchengine.node.contracts import Worker
+from matchengine.node.engine import Settle
 from matchengine.node.policy import SnapshotPolicy
 from matchengine.raft.configuration import decode_configuration
 from matchengine.raft.types import Configuration, Entry, EntryType, Index, SnapshotMeta, Term
@@ -22,9 +23,7 @@ from matchengine.storage.contracts import SnapshotStore
 
 OnApplied = Callable[[tuple[Entry, ...], Iterable[bytes], Index], None]
 T = TypeVar("T")
-#: Called once with the result, or with the error.
-Done: TypeAlias = Callable[[T | None, Exception | None], None]
-OnSnapshot: TypeAlias = Done[SnapshotMeta]
+OnSnapshot: TypeAlias = Settle[SnapshotMeta]
 
 
 class MachineRoom:
@@ -55,7 +54,7 @@ class MachineRoom:
         self._stopped = False
         self._asked: list[OnSnapshot] = []
         self._served: list[OnSnapshot] = []
-        self._examiners: dict[int, Done[Any]] = {}
+        self._examiners: dict[int, Settle[Any]] = {}
         self._examinations = count(1)
         self.restoring = False
         self.applied: Index = 0
@@ -71,7 +70,7 @@ class MachineRoom:
         """Begin nothing more; whoever waits for a snapshot or an examination gets ``error``."""
         self._stopped = True
         self._queue.clear()
-        waiting: list[Done[Any]] = [*self._served, *self._asked, *self._examiners.values()]
+        waiting: list[Settle[Any]] = [*self._served, *self._asked, *self._examiners.values()]
         self._asked, self._served, self._examiners = [], [], {}
         for done in waiting:
             done(None, error)
@@ -119,7 +118,7 @@ class MachineRoom:
 
     # --- examining -------------------------------------------------------------------------
 
-    def examine(self, look: Callable[[], T], done: Done[T]) -> None:
+    def examine(self, look: Callable[[], T], done: Settle[T]) -> None:
         """Run ``look()`` on the worker, with the machine as it stands at :attr:`applied`; entries wait meanwhile."""
         if self.restoring:
             done(None, BusyError("the state machine is being replaced by a snapshot"))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import count
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -24,6 +24,7 @@ from matchengine.errors import (
     UnknownOutcomeError,
 )
 from matchengine.node.contracts import Clock, Disk, InboundCall, Network, Worker
+from matchengine.node.engine import Done, Outcome, Settle
 from matchengine.node.machine_room import MachineRoom
 from matchengine.node.policy import SnapshotPolicy
 from matchengine.raft.config import RaftConfig
@@ -56,16 +57,6 @@ from matchengine.storage.contracts import SnapshotStore
 
 T = TypeVar("T")
 
-
-class Outcome(msgspec.Struct, frozen=True, gc=False):
-    """A proposal's entry was applied at ``index`` with this ``result`` (empty unless a command)."""
-
-    index: Index
-    result: bytes = b""
-
-
-#: Called once with the outcome, or with the error.
-Done: TypeAlias = Callable[[Outcome | None, Exception | None], None]
 
 _ROUNDS_PER_PUMP = 8
 
@@ -224,14 +215,14 @@ class Replica:
         else:
             self._reads.append((index, done))
 
-    def snapshot(self, done: Callable[[SnapshotMeta | None, Exception | None], None]) -> None:
+    def snapshot(self, done: Settle[SnapshotMeta]) -> None:
         """Take a snapshot now; RefusedError when there is nothing new."""
         if self._stopped is not None:
             done(None, StoppedError(str(self._stopped)))
         else:
             self._room.take_snapshot(done)
 
-    def examine(self, look: Callable[[], T], done: Callable[[T | None, Exception | None], None]) -> None:
+    def examine(self, look: Callable[[], T], done: Settle[T]) -> None:
         """Run ``look()``, which may take long, on the state machine as it stands now; it changes nothing."""
         if self._stopped is not None:
             done(None, StoppedError(str(self._stopped)))

@@ -1,37 +1,26 @@
-"""A node as a user of the library sees it: the replica, its disk, its peers and its services on asyncio."""
+"""A node as a user of the library sees it: an engine, a state machine and the services, on asyncio."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-import random
 import sys
-import time
 from collections.abc import Callable, Sequence
 from typing import TypeAlias, TypeVar
 
 import grpc
-import msgspec
 
 from matchengine.errors import MatchEngineError, NotLeaderError, StoppedError
-from matchengine.node.replica import Done, Outcome, Replica
-from matchengine.raft.config import RaftConfig
+from matchengine.node.engine import Done, EngineStatus, Outcome, Settle
 from matchengine.raft.proposals import ChangeMembership
-from matchengine.raft.raft import Status, bootstrap
 from matchengine.raft.ready import SoftState
-from matchengine.raft.types import Configuration, Restored, Role, Server, SnapshotMeta
+from matchengine.raft.types import Index, Role
 from matchengine.runtime.config import NodeConfig
-from matchengine.runtime.contact import LeaderContact
-from matchengine.runtime.disk import DiskThread
+from matchengine.runtime.engines import make_engine
 from matchengine.runtime.expiry import SessionExpiry
 from matchengine.runtime.peers import LeaderReader
-from matchengine.runtime.ticker import Ticker
-from matchengine.runtime.worker import WorkerThread
 from matchengine.state_machine import StateMachine
-from matchengine.storage.storage import open_storage
-from matchengine.transport.client import GrpcNetwork
-from matchengine.transport.server import RaftTransportService, add_transport
 
 logger = logging.getLogger(__name__)
 
@@ -55,27 +44,6 @@ _SERVER_OPTIONS = (
 )
 
 
-class NodeStatus(msgspec.Struct, frozen=True):
-    """A node's standing; ``raft`` is the core's own view, ``fsync_us`` the median of the last log syncs.
-
-    ``last_contact_ms`` is how long ago a leader was heard: 0 on the leader itself, None when none ever was.
-    """
-
-    id: str
-    address: str
-    role: Role
-    term: int
-    leader_id: str
-    leader_address: str
-    applied: int
-    configuration: Configuration
-    fsync_us: float
-    terms_seen: int
-    last_contact_ms: int | None
-    is_shut_down: bool
-    raft: Status
-
-
 class Node:
     """One server of a cluster that replicates ``machine``.
 
@@ -87,15 +55,14 @@ class Node:
         self.config = config
         self.machine = machine
         self._services = services
+        self._engine = make_engine(config, machine, self)
         self._watchers: list[Callable[[bool], None]] = []
         self._leading = False
-        self._pump_due = False
         self._running = False
         self._stopping = False
         self._failure: Exception | None = None
         self._shut = asyncio.Event()
         self._stopped = asyncio.Event()
-        self._contact = LeaderContact(config.timing.tick_ms, time.monotonic)
 
     # --- life ------------------------------------------------------------------------------
 
@@ -106,12 +73,10 @@ class Node:
         """
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         self._loop = asyncio.get_running_loop()
-        self._storage = await asyncio.to_thread(open_storage, self.config.data_dir, self.config.id)
-        try:
-            self._build(await asyncio.to_thread(self._restore))
-        except BaseException:
-            self._storage.close()
-            raise
+        self._reader = LeaderReader(self.config.timing.election_timeout_ms / 1000)
+        self._server = grpc.aio.server(options=_SERVER_OPTIONS)
+        await self._engine.open()
+        self._expiry = SessionExpiry(self, self.config.session_idle_s)
         self._running = True
         try:
             await self._serve()
@@ -123,56 +88,15 @@ class Node:
         if self._failure is not None:
             await self.wait_stopped()
 
-    def _restore(self) -> Restored:
-        restored = self._storage.restore()
-        if not self.config.bootstrap:
-            return restored
-        if restored.entries or restored.snapshot:
-            logger.warning("bootstrap: %s already has state; nothing is bootstrapped", self.config.id)
-            return restored
-        first = bootstrap(Configuration((Server(self.config.id, self.config.address),)))
-        self._storage.bootstrap(first)
-        return first
-
-    def _build(self, restored: Restored) -> None:
-        config, timing = self.config, self.config.timing
-        self._disk = DiskThread(self._storage, self._loop)
-        self._worker = WorkerThread(self._loop)
-        snapshots = self._storage.snapshots
-        self._network = GrpcNetwork(
-            config.id, config.address, timing, lambda meta: (meta.size, snapshots.open(meta)), self._loop
-        )
-        self._reader = LeaderReader(timing.election_timeout_ms / 1000)
-        self._replica = Replica(
-            RaftConfig(config.id, config.address, timing),
-            restored,
-            self.machine,
-            rng=random.SystemRandom(),
-            disk=self._disk,
-            network=self._network,
-            worker=self._worker,
-            clock=_WallClock(),
-            snapshots=snapshots,
-            policy=config.snapshots,
-            wake=self._wake,
-            on_soft_state=self._soft_state_changed,
-            on_stop=self._failed,
-        )
-        self._server = grpc.aio.server(options=_SERVER_OPTIONS)
-        self._expiry = SessionExpiry(self, config.session_idle_s)
-        self._ticker = Ticker(self._loop, timing.tick_ms / 1000, self._replica.tick)
-
     async def _serve(self) -> None:
-        service = RaftTransportService(
-            self.config.id, self.config.address, self._replica.receive, self._storage.snapshots.create, self._loop
-        )
-        add_transport(service, self._server)
+        self._engine.add_to(self._server)
         for add in self._services:
             add(self, self._server)
+        address = self._engine.service_address
         try:
-            self._server.add_insecure_port(self.config.listen_address)
+            self._server.add_insecure_port(address)
         except RuntimeError as error:
-            raise OSError(f"listen: cannot bind {self.config.listen_address}; is the address in use?") from error
+            raise OSError(f"listen: cannot bind {address}; is the address in use?") from error
         await self._server.start()
 
     async def stop(self) -> None:
@@ -205,46 +129,30 @@ class Node:
             raise self._failure
 
     async def _shut_down(self, linger_s: float = 0) -> None:
-        self._ticker.stop()
         self._expiry.stop()
-        self._replica.stop(StoppedError("the node was asked to stop"))
+        self._engine.stop(StoppedError("the node was asked to stop"))
         self._loop.call_soon(self._set_leading, False)  # no error of a watcher may keep the node from stopping
         self._shut.set()
         await asyncio.sleep(linger_s)
         await self._server.stop(grace=0.5)
-        await self._network.close()
         await self._reader.close()
-        self._worker.close()
-        if await self._disk.close():
-            self._storage.close()
+        await self._engine.close()
         self._stopped.set()
 
-    def _failed(self, error: Exception) -> None:
+    # --- what the engine tells -------------------------------------------------------------
+
+    def stopped(self, error: Exception) -> None:
+        """See :class:`matchengine.node.engine.Listener`."""
         if isinstance(error, StoppedError):
             return  # somebody asked for it
         logger.critical("node %s stops: %s", self.config.id, error)
         self._failure = error
-        if not self._stopping:
+        if self._running and not self._stopping:
             self._stopping = True
             self._closing = self._loop.create_task(self._shut_down())
 
-    # --- driving the replica ---------------------------------------------------------------
-
-    def _wake(self) -> None:
-        if not self._pump_due:
-            self._pump_due = True
-            self._loop.call_soon(self._pump)
-
-    def _pump(self) -> None:
-        self._pump_due = False
-        try:
-            if self._replica.pump():
-                self._wake()
-        except Exception as error:  # noqa: BLE001 - part of what was due is done and the rest lost: no way on
-            self._replica.stop(error)
-
-    def _soft_state_changed(self, state: SoftState) -> None:
-        self._contact.note(state)
+    def soft_state_changed(self, state: SoftState) -> None:
+        """See :class:`matchengine.node.engine.Listener`."""
         leading = state.role is Role.LEADER
         if leading is not self._leading:
             logger.info("node %s %s in term %d", self.config.id, "leads" if leading else "follows", state.term)
@@ -265,35 +173,27 @@ class Node:
         It raises NotLeaderError, BusyError, RefusedError or StoppedError when nothing was executed, and
         UnknownOutcomeError when the command may still take effect.
         """
-        future, done = self._future()
-        self._replica.apply(data, done, extensions)
+        future: asyncio.Future[Outcome] = self._loop.create_future()
+        self._engine.propose(data, _settler(future), extensions)
         return future
 
-    async def barrier(self) -> int:
+    async def barrier(self) -> Index:
         """Wait until everything proposed before has been applied here; returns the index."""
-        future, done = self._future()
-        self._replica.barrier(done)
-        return (await future).index
+        return await self._index(self._engine.barrier)
 
-    async def change_membership(self, change: ChangeMembership) -> int:
+    async def change_membership(self, change: ChangeMembership) -> Index:
         """Add, demote or remove one server; returns the index of the new configuration."""
-        future, done = self._future()
-        self._replica.change_membership(change.kind, change.server_id, change.address, change.prev_index, done)
-        return (await future).index
+        return await self._index(lambda done: self._engine.change_membership(change, done))
 
     async def transfer_leadership(self, target: str | None = None) -> None:
         """Hand leadership to ``target``, or to the voter that is furthest ahead."""
-        future, done = self._future()
-        self._replica.transfer_leadership(target, done)
-        await future
+        await self._index(lambda done: self._engine.transfer_leadership(target, done))
 
-    async def confirm_read_index(self) -> int:
+    async def confirm_read_index(self) -> Index:
         """Leader only: an index from which reads are linearizable, confirmed by a quorum."""
-        future, done = self._future()
-        self._replica.read_index(done)
-        return (await future).index
+        return await self._index(self._engine.read_index)
 
-    async def read_index(self) -> int:
+    async def read_index(self) -> Index:
         """Wait until a read of :attr:`machine` is linearizable; returns the applied index.
 
         Read the machine before the next ``await``.  Raises NotLeaderError without a leader.
@@ -306,29 +206,33 @@ class Node:
             raise NotLeaderError
         return await self.wait_applied(index)
 
-    async def wait_applied(self, index: int) -> int:
+    async def wait_applied(self, index: Index) -> Index:
         """Wait until this node has applied ``index``; returns the applied index."""
-        future, done = self._future()
-        self._replica.wait_applied(index, done)
-        await future
-        return self._replica.applied
+        return await self._index(lambda done: self._engine.wait_applied(index, done))
 
-    async def snapshot(self) -> SnapshotMeta:
-        """Take a snapshot now; RefusedError when nothing was applied since the last."""
-        future: asyncio.Future[SnapshotMeta] = self._loop.create_future()
-        self._replica.snapshot(_settler(future))
-        return await future
+    async def snapshot(self) -> Index:
+        """Take a snapshot now; returns its index.  RefusedError when nothing was applied since the last."""
+        return await self._index(self._engine.snapshot)
 
-    async def examine(self, look: Callable[[], T]) -> tuple[int, T]:
+    async def examine(self, look: Callable[[], T]) -> tuple[Index, T]:
         """The applied index, and ``look()`` of :attr:`machine` at that index.
 
         For what takes long: it runs on a thread, and entries wait meanwhile.  Raises BusyError while the machine
         is being replaced by a snapshot.
         """
+        return await self._ask(lambda done: self._engine.examine(look, done))
+
+    async def status(self) -> EngineStatus:
+        """A node's standing right now."""
+        return await self._ask(self._engine.status)
+
+    async def _index(self, ask: Callable[[Done], None]) -> Index:
+        return (await self._ask(ask)).index
+
+    async def _ask(self, ask: Callable[[Settle[T]], None]) -> T:
         future: asyncio.Future[T] = self._loop.create_future()
-        applied = self._replica.applied
-        self._replica.examine(look, _settler(future))
-        return applied, await future
+        ask(_settler(future))
+        return await future
 
     def on_leadership(self, callback: Callable[[bool], None]) -> None:
         """Call ``callback(leading)`` whenever this node starts or ceases to lead."""
@@ -342,43 +246,20 @@ class Node:
     @property
     def leader_id(self) -> str:
         """Id of the known leader, or ``""``."""
-        return self._replica.soft_state.leader_id
+        return self._engine.soft_state.leader_id
 
     @property
     def leader_address(self) -> str:
         """Address of the known leader, or ``""``."""
-        return self._replica.soft_state.leader_address
+        return self._engine.soft_state.leader_address
 
     @property
     def machine_is_readable(self) -> bool:
         """False while the state machine is being replaced by a snapshot."""
-        return self._replica.machine_is_readable
-
-    def status(self) -> NodeStatus:
-        """A node's standing right now."""
-        state, raft = self._replica.soft_state, self._replica.status()
-        return NodeStatus(
-            self.config.id,
-            self.config.address,
-            state.role,
-            state.term,
-            state.leader_id,
-            state.leader_address,
-            self._replica.applied,
-            raft.configuration,
-            self._storage.fsync_us_median(),
-            self._replica.terms_seen,
-            self._contact.age_ms(raft.last_contact),
-            self._shut.is_set(),
-            raft,
-        )
-
-    def _future(self) -> tuple[asyncio.Future[Outcome], Done]:
-        future: asyncio.Future[Outcome] = self._loop.create_future()
-        return future, _settler(future)
+        return self._engine.machine_is_readable
 
 
-def _settler(future: asyncio.Future[T]) -> Callable[[T | None, Exception | None], None]:
+def _settler(future: asyncio.Future[T]) -> Settle[T]:
     """A callback that settles ``future``, unless its owner has given it up."""
 
     def settle(result: T | None, error: Exception | None) -> None:
@@ -390,11 +271,3 @@ def _settler(future: asyncio.Future[T]) -> Callable[[T | None, Exception | None]
             future.set_exception(error or StoppedError("the node has stopped"))
 
     return settle
-
-
-class _WallClock:
-    """The machine's wall clock."""
-
-    def now_ns(self) -> int:
-        """Nanoseconds since the Unix epoch."""
-        return time.time_ns()

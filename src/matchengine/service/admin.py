@@ -126,7 +126,7 @@ class RaftAdminService(RaftAdminServicer):
     @unary
     async def State(self, _request: pb.StateRequest) -> pb.StateResponse:
         """This node's role; a pre-candidate counts as candidate."""
-        status = self._node.status()
+        status = await self._node.status()
         return pb.StateResponse(state=pb.StateResponse.SHUTDOWN if status.is_shut_down else _STATES[status.role])
 
     @unary
@@ -137,29 +137,29 @@ class RaftAdminService(RaftAdminServicer):
     @unary
     async def GetConfiguration(self, _request: pb.GetConfigurationRequest) -> pb.GetConfigurationResponse:
         """The latest configuration, committed or not."""
-        servers = self._node.status().configuration.servers
+        servers = (await self._node.status()).configuration.servers
         return pb.GetConfigurationResponse(servers=[_server(server) for server in servers])
 
     @unary
     async def AppliedIndex(self, _request: pb.AppliedIndexRequest) -> pb.AppliedIndexResponse:
         """Index of the newest entry that this node has applied."""
-        return pb.AppliedIndexResponse(index=self._node.status().applied)
+        return pb.AppliedIndexResponse(index=(await self._node.status()).applied)
 
     @unary
     async def LastIndex(self, _request: pb.LastIndexRequest) -> pb.LastIndexResponse:
         """Index of the newest entry in this node's log."""
-        return pb.LastIndexResponse(index=self._node.status().raft.last_index)
+        return pb.LastIndexResponse(index=(await self._node.status()).last_index)
 
     @unary
     async def LastContact(self, _request: pb.LastContactRequest) -> pb.LastContactResponse:
         """When a leader was last heard, in ns since the Unix epoch: now on the leader itself, 0 for never."""
-        age_ms = self._node.status().last_contact_ms
+        age_ms = (await self._node.status()).last_contact_ms
         return pb.LastContactResponse(unix_nano=0 if age_ms is None else time.time_ns() - age_ms * 1_000_000)
 
     @unary
     async def Stats(self, _request: pb.StatsRequest) -> pb.StatsResponse:
         """This node's standing in HashiCorp Raft's words."""
-        return pb.StatsResponse(stats=stats_of(self._node.status()))
+        return pb.StatsResponse(stats=stats_of(await self._node.status()))
 
     # --- the work --------------------------------------------------------------------------
 
@@ -176,7 +176,7 @@ class RaftAdminService(RaftAdminServicer):
         return 0
 
     async def _transfer_to(self, server_id: str, address: str) -> int:
-        status = self._node.status()
+        status = await self._node.status()
         if server_id == status.id:
             raise RefusedError("cannot transfer leadership to itself")
         server = status.configuration.get(server_id)

@@ -50,7 +50,7 @@ class ClusterService(ClusterServicer):
     async def Status(self, request: cluster_pb2.StatusRequest) -> cluster_pb2.StatusResponse:
         """This node's standing; the state hash belongs to exactly ``applied_index``."""
         applied, state_hash = await self._state_hash() if request.state_hash else (None, b"")
-        status = self._node.status()
+        status = await self._node.status()
         return cluster_pb2.StatusResponse(
             id=status.id,
             address=status.address,
@@ -58,11 +58,11 @@ class ClusterService(ClusterServicer):
             term=status.term,
             leader_id=status.leader_id,
             leader_address=status.leader_address,
-            first_index=status.raft.first_index,
-            last_index=status.raft.last_index,
-            commit_index=status.raft.commit_index,
+            first_index=status.first_index,
+            last_index=status.last_index,
+            commit_index=status.commit_index,
             applied_index=status.applied if applied is None else applied,
-            snapshot_index=status.raft.snapshot_index,
+            snapshot_index=status.snapshot_index,
             state_hash=state_hash,
             fsync_us=status.fsync_us,
             terms_seen=status.terms_seen,

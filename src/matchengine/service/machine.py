@@ -20,7 +20,7 @@ from matchengine.v1 import machine_pb2
 from matchengine.v1.machine_pb2_grpc import MachineServicer, add_MachineServicer_to_server
 
 if TYPE_CHECKING:
-    from matchengine.node.replica import Outcome
+    from matchengine.node.engine import Outcome
     from matchengine.runtime.node import Node, Services
 
 SERVICE: Final = "matchengine.v1.Machine"

@@ -26,7 +26,7 @@ from matchengine.v1 import exchange_pb2 as pb
 from matchengine.v1.exchange_pb2_grpc import OrderEntryServicer, add_OrderEntryServicer_to_server
 
 if TYPE_CHECKING:
-    from matchengine.node.replica import Outcome
+    from matchengine.node.engine import Outcome
     from matchengine.runtime.node import Node
 
 SERVICE: Final = "matchengine.v1.OrderEntry"

@@ -17,7 +17,7 @@ from matchengine.errors import MatchEngineError
 from matchengine.service.errors import abort
 
 if TYPE_CHECKING:
-    from matchengine.node.replica import Outcome
+    from matchengine.node.engine import Outcome
 
 #: Requests of one stream that may be unanswered; beyond either bound nothing more is read.
 MAX_OUTSTANDING: Final = 64

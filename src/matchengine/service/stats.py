@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from matchengine.raft.types import Role, Server
 
 if TYPE_CHECKING:
-    from matchengine.runtime.node import NodeStatus
+    from matchengine.node.engine import EngineStatus
 
 _STATES: Final = {
     Role.FOLLOWER: "Follower",
@@ -17,19 +17,18 @@ _STATES: Final = {
 }
 
 
-def stats_of(status: NodeStatus) -> dict[str, str]:
+def stats_of(status: EngineStatus) -> dict[str, str]:
     """All its keys.  ``fsm_pending`` counts entries that are committed and not yet applied."""
-    raft = status.raft
     numbers = {
         "term": status.term,
-        "last_log_index": raft.last_index,
-        "last_log_term": raft.last_term,
-        "commit_index": raft.commit_index,
+        "last_log_index": status.last_index,
+        "last_log_term": status.last_term,
+        "commit_index": status.commit_index,
         "applied_index": status.applied,
-        "fsm_pending": max(0, raft.commit_index - status.applied),
-        "last_snapshot_index": raft.snapshot_index,
-        "last_snapshot_term": raft.snapshot_term,
-        "latest_configuration_index": raft.configuration_index,
+        "fsm_pending": max(0, status.commit_index - status.applied),
+        "last_snapshot_index": status.snapshot_index,
+        "last_snapshot_term": status.snapshot_term,
+        "latest_configuration_index": status.configuration_index,
         "num_peers": _peers(status),
         "protocol_version": 3,
         "protocol_version_min": 0,
@@ -45,7 +44,7 @@ def stats_of(status: NodeStatus) -> dict[str, str]:
     }
 
 
-def _peers(status: NodeStatus) -> int:
+def _peers(status: EngineStatus) -> int:
     voters = status.configuration.voters()
     return len(voters) - 1 if status.id in voters else 0
 
