@@ -1,5 +1,6 @@
 """``matchengine node`` and the commands that talk to it."""
 
+import json
 import signal
 
 import pytest
@@ -108,6 +109,32 @@ def test_an_address_that_is_taken_is_an_error(start_node):
     other = start_node("nodeB", address=node.address)
     assert other.process.wait(30) == 1
     assert node.address in other.log.read_text()
+
+
+def test_the_survivor_of_a_lost_quorum_goes_on_with_the_members_in_peers_json(start_node, matchengine):
+    first, second = start_node("nodeA", "--bootstrap").leads(), start_node("nodeB")
+    assert matchengine("member", "add", second.id, second.address, "--addresses", first.address).code == 0
+    assert matchengine("instrument", "add", "ACME", "--addresses", first.address).code == 0
+    for node in (first, second):
+        node.stop(signal.SIGKILL)
+    peers = first.folder / "nodeA" / "peers.json"
+
+    peers.write_text('[{"id": "nodeA", "addres": "127.0.0.1:1"}]')
+    refused = start_node("nodeA", address=first.address)
+    assert refused.process.wait(30) == 1
+    assert "peers.json: Object" in refused.log.read_text()
+    assert "nothing was changed" in refused.log.read_text()
+
+    peers.write_text(json.dumps([{"id": "nodeA", "address": first.address}]))
+    survivor = start_node("nodeA", address=first.address).leads()
+    assert "count as committed from now on" in survivor.log.read_text()
+    assert "ACME" in matchengine("instrument", "list", "--addresses", first.address).out
+    joined = start_node("nodeD")
+    added = matchengine("member", "add", "nodeD", joined.address, "--addresses", first.address)
+    assert added.code == 0, added.err
+    members = matchengine("member", "list", "--addresses", joined.address).out
+    assert "nodeD" in members
+    assert "nodeB" not in members
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,8 @@ from matchengine.raft.types import (
     Configuration,
     Entry,
     EntryType,
+    HardState,
+    Restored,
     Role,
     Server,
     SnapshotMeta,
@@ -168,3 +170,42 @@ def test_entries_without_bytes_are_bounded_too(proposal: Command | Barrier) -> N
     assert outcomes[-1].reason is Reason.BUSY
     bench.accept("n2", "n3")
     assert type(bench.propose(proposal)) is Accepted
+
+
+def _behind_a_snapshot() -> Bench:
+    return Bench(restored=Restored(HardState(2), SnapshotMeta(10, 2, MEMBERS, 1)))
+
+
+@pytest.mark.parametrize(
+    ("prev", "terms", "conflict"),
+    [
+        ((7, 3), (), 7),
+        ((7, 2), (3,), 8),
+        ((7, 1), (1, 1, 1), 10),
+        ((7, 2), (2, 2, 2, 5), 0),
+        ((3, 1), (1, 2), 0),
+        ((10, 2), (5,), 0),
+    ],
+)
+def test_what_a_snapshot_replaced_is_held_against_the_leaders_terms(
+    prev: tuple[int, int], terms: tuple[int, ...], conflict: int
+) -> None:
+    """A recovery from a lost quorum can leave two histories; what is compacted must not pass for the leader's."""
+    bench = _behind_a_snapshot()
+    entries = tuple(Entry(prev[0] + n, term) for n, term in enumerate(terms, 1))
+    answer = bench.receive(AppendEntries(5, *prev, entries, 20))
+    assert answer is not None
+    if conflict:
+        assert answer.error == f"entry {conflict} is committed here with another term"
+        assert bench.status.commit_index == 10
+    else:
+        assert answer.response == AppendEntriesResponse(5, 10, True)
+        assert bench.status.last_index == max(10, prev[0] + len(terms))
+
+
+@pytest.mark.parametrize(("index", "term", "success"), [(8, 3, False), (10, 3, False), (8, 2, True), (10, 2, True)])
+def test_a_snapshot_of_another_history_is_no_success(index: int, term: int, success: bool) -> None:
+    """Nor does it take the state machine back."""
+    bench = _behind_a_snapshot()
+    assert bench.ask(InstallSnapshot(5, SnapshotMeta(index, term, MEMBERS, 1))).success is success
+    assert bench.status.commit_index == 10

@@ -34,6 +34,10 @@ def node(
 
     Example: `matchengine node --id nodeA --address 127.0.0.1:50051 --data-dir data/nodeA --bootstrap`
 
+    A cluster that has lost a majority of its voters for good goes on with the members in `peers.json`, an array like
+    `[{"id": "nodeA", "address": "127.0.0.1:50051", "non_voter": false}]`, which a node that starts finds in its
+    `data_dir`, applies once and renames. Writes may be lost or made up thereby: read docs/operations.md first.
+
     Parameters
     ----------
     id

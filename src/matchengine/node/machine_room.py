@@ -167,7 +167,7 @@ class MachineRoom:
             if chunks is None:
                 self._on_error(error or TypeError("snapshot: the state machine returned None"))
                 return
-            self._worker.run(lambda: _persist(self._snapshots, meta, chunks), persisted)
+            self._worker.run(lambda: write_snapshot(self._snapshots, meta, chunks), persisted)
             self._drain()
 
         def persisted(meta: SnapshotMeta | None, error: Exception | None) -> None:
@@ -220,7 +220,8 @@ def _with_gaps(entries: tuple[Entry, ...], commands: list[Entry], results: Itera
     return [next(answers) if e.type is EntryType.COMMAND else b"" for e in entries]
 
 
-def _persist(snapshots: SnapshotStore, meta: SnapshotMeta, chunks: Iterator[bytes]) -> SnapshotMeta:
+def write_snapshot(snapshots: SnapshotStore, meta: SnapshotMeta, chunks: Iterator[bytes]) -> SnapshotMeta:
+    """Write a frozen state to ``snapshots``; returns the meta data with the size, when all is durable."""
     sink = snapshots.create(meta)
     try:
         for chunk in chunks:

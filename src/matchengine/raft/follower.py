@@ -50,7 +50,7 @@ def _receive_entries(core: Core, token: int, request: AppendEntries) -> None:
     if not _agrees(core, request):
         core.respond(token, AppendEntriesResponse(core.term, last, False, True))
         return
-    conflict = _first_conflict(core, request.entries)
+    conflict = _first_conflict(core, request)
     if conflict and conflict <= log.commit:
         core.contradict(token, f"entry {conflict} is committed here with another term")
         return
@@ -94,15 +94,21 @@ def _check(request: AppendEntries) -> None:
         term = entry.term
 
 
-def _first_conflict(core: Core, entries: tuple[Entry, ...]) -> Index:
-    """Index of the first entry that our log holds with another term; 0 when there is none."""
-    log = core.log
-    if not entries or entries[0].index > log.last_index:
+def _first_conflict(core: Core, request: AppendEntries) -> Index:
+    """The first index at which our log has another term than the leader's; 0 when there is none.
+
+    What a snapshot has replaced counts, too: after a recovery from a lost quorum two nodes may have snapshots of
+    different histories, and then nothing but the terms tells.
+    """
+    log, prev = core.log, request.prev_log_index
+    if prev >= log.last_index:
         return 0
-    for entry in entries:
+    if not log.may_hold(prev, request.prev_log_term):
+        return prev
+    for entry in request.entries:
         if entry.index > log.last_index:
             break
-        if entry.index >= log.first_index and log.term(entry.index) != entry.term:
+        if not log.may_hold(entry.index, entry.term):
             return entry.index
     return 0
 

@@ -99,13 +99,13 @@ class Installer:
             self._answer(running.token, success=True)
 
     def _answer_stale(self, token: int, request: InstallSnapshot) -> None:
-        """We are as far already: success unless our log ends differently there.
+        """We are as far already: success unless our log has another term there.
 
-        What we have compacted away is committed, so it is the leader's, too; to refuse would make
-        it send the same snapshot for ever.
+        What we have compacted away is committed, so it is the leader's, too, unless its term says that it cannot be;
+        to refuse would make it send the same snapshot for ever.
         """
         snapshot = request.snapshot
-        self._answer(token, success=self._core.log.term(snapshot.index) in (None, snapshot.term))
+        self._answer(token, success=self._core.log.may_hold(snapshot.index, snapshot.term))
 
     def _answer(self, token: int, *, success: bool) -> None:
         self._core.respond(token, InstallSnapshotResponse(self._core.term, success))

@@ -86,6 +86,13 @@ class RaftLog:
         """Whether the log holds ``index`` with ``term`` (the consistency check of section 5.3)."""
         return self.term(index) == term
 
+    def may_hold(self, index: Index, term: Term) -> bool:
+        """Whether ``index`` has ``term`` or, where it is compacted away, can have had it: terms never fall."""
+        known = self.term(index)
+        if known is not None or index > self._base:
+            return known == term
+        return term <= (self._entries[0].term if self._base_term is None else self._base_term)
+
     def is_up_to_date(self, last_index: Index, last_term: Term) -> bool:
         """Whether a log that ends so is at least as up to date as this one (section 5.4.1)."""
         return (last_term, last_index) >= (self.last_term, self.last_index)

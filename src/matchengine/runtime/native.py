@@ -21,6 +21,7 @@ from matchengine.raft.types import Configuration, Index, Restored, Server, Serve
 from matchengine.runtime.config import NodeConfig
 from matchengine.runtime.contact import LeaderContact
 from matchengine.runtime.disk import DiskThread
+from matchengine.runtime.recovery import recover_if_asked
 from matchengine.runtime.ticker import Ticker
 from matchengine.runtime.worker import WorkerThread
 from matchengine.state_machine import StateMachine
@@ -57,7 +58,8 @@ class NativeEngine:
             raise
 
     def _restore(self) -> Restored:
-        config, restored = self._config, self._storage.restore()
+        config = self._config
+        restored = recover_if_asked(self._storage, self._storage.restore(), config, self._machine)
         if not config.bootstrap:
             return restored
         if restored.entries or restored.snapshot:

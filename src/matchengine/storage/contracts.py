@@ -27,6 +27,10 @@ class DataDirError(StorageError):
     """The data directory belongs to another process, node, engine or format version."""
 
 
+class RecoveryError(StorageError):
+    """The members that an operator forces upon the node cannot be taken; nothing has been changed."""
+
+
 class LogStore(Protocol):
     """The entries, contiguous from ``first_index`` to ``last_index`` (``first - 1`` when empty)."""
 

@@ -47,6 +47,11 @@ class DataDir:
         """File of term and vote."""
         return self.path / "stable"
 
+    @property
+    def peers_path(self) -> Path:
+        """File in which an operator forces members upon the node."""
+        return self.path / "peers.json"
+
     @classmethod
     def open(cls, path: Path, node_id: str, *, create: bool = True, fs: FileSystem | None = None) -> DataDir:
         """Lock the directory of node ``node_id``, and make it when ``create`` allows; raises DataDirError."""

@@ -14,6 +14,7 @@ from matchengine.storage.contracts import DataDirError, StorageError
 from matchengine.storage.data_dir import DataDir
 from matchengine.storage.files import FileSystem, Fuse, OsFileSystem
 from matchengine.storage.log import SEGMENT_BYTES, SegmentedLog
+from matchengine.storage.peers_file import PeersFile
 from matchengine.storage.snapshots import RETAIN, SnapshotFiles
 from matchengine.storage.stable import StableFile
 
@@ -21,19 +22,26 @@ _REJOIN = "remove this node from the cluster, give it an empty data directory an
 
 
 class Storage:
-    """Log, stable store and snapshots of one data directory, under one fuse.
+    """Log, stable store, snapshots and forced members of one data directory, under one fuse.
 
-    ``restore``, ``bootstrap``, ``perform`` and ``close`` are for one thread at a time;
+    ``restore``, ``bootstrap``, ``finish_recovery``, ``perform`` and ``close`` are for one thread at a time;
     ``snapshots`` may be used beside them.  After a StorageError of a write or sync everything is
     refused.
     """
 
     def __init__(
-        self, data_dir: DataDir, log: SegmentedLog, stable: StableFile, snapshots: SnapshotFiles, fuse: Fuse
+        self,
+        data_dir: DataDir,
+        log: SegmentedLog,
+        stable: StableFile,
+        snapshots: SnapshotFiles,
+        peers: PeersFile,
+        fuse: Fuse,
     ) -> None:
         self.log = log
         self.stable = stable
         self.snapshots = snapshots
+        self.peers = peers
         self._data_dir = data_dir
         self._fuse = fuse
 
@@ -60,6 +68,14 @@ class Storage:
         self.stable.save(restored.hard_state)
         self.log.append(restored.entries)
         self.log.sync()
+
+    def finish_recovery(self, snapshot: SnapshotMeta) -> None:
+        """Drop the log, all of which ``snapshot`` holds, and then the members' file, which is done with.
+
+        Whatever a crash leaves undone is done by the next start, which still finds the file.
+        """
+        self.log.reset(snapshot.index + 1)
+        self.peers.retire()
 
     def perform(self, writes: Sequence[Write]) -> None:
         """Make these writes durable, in their order, with one save of the hard state and one sync of the log."""
@@ -141,4 +157,4 @@ def open_storage(
     except BaseException:
         data_dir.close()
         raise
-    return Storage(data_dir, log, stable, snapshots, fuse)
+    return Storage(data_dir, log, stable, snapshots, PeersFile(fs, data_dir.peers_path, fuse), fuse)
