@@ -91,7 +91,7 @@ def test_the_node_goes_on_with_its_state_and_the_members_that_were_forced(strand
             node = await led(stranded)
             await node.barrier()
             assert node.machine.total == expected
-            assert [server.id for server in node.status().configuration.servers] == ["a", "b"]
+            assert [server.id for server in (await node.status()).configuration.servers] == ["a", "b"]
             await node.propose(b"4")
             await node.stop()
 
