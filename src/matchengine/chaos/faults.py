@@ -261,10 +261,7 @@ class Faults:
 
     async def _readd(self, fault: Fault) -> str:
         """The disk is lost: the node leaves, and comes back empty under a new id."""
-        if not any(place.process is None for place in self._cluster.places):
-            place = await self._leaving(fault)
-        else:
-            place = await self._choose(fault)
+        place = await self._leaving(fault)
         if place is None:
             return ""
         before = place.node_id

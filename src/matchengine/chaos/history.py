@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Final, TypeAlias
 
 import msgspec
@@ -149,6 +150,12 @@ class History:
         """All operations."""
         for records in self.by_symbol.values():
             yield from records
+
+    def write(self, path: Path) -> None:
+        """All operations as JSON, one a line, with their instrument."""
+        with path.open("wb") as file:
+            for record in self.records():
+                file.write(msgspec.json.encode((record.symbol, record.operation)) + b"\n")
 
 
 # --- what the exchange says, in ticks and lots -----------------------------------------------

@@ -36,12 +36,16 @@ class Relay:
 
     def open(self, hosts: Mapping[str, str], mac: str) -> str:
         """Make the device, serving it on the running event loop; ``hosts`` are hardware addresses by IP.  Its name."""
+        device = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+        fcntl.ioctl(device, _TUNSETIFF, struct.pack("16sH22x", DEVICE.encode(), _IFF_TAP_NO_PI))
+        self._serve(device, hosts, mac)
+        return DEVICE
+
+    def _serve(self, device: int, hosts: Mapping[str, str], mac: str) -> None:
+        self._device = device
         self._hosts = {_packed_ip(ip): _packed_mac(each) for ip, each in hosts.items()}
         self._mac = _packed_mac(mac)
-        self._device = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
-        fcntl.ioctl(self._device, _TUNSETIFF, struct.pack("16sH22x", DEVICE.encode(), _IFF_TAP_NO_PI))
-        asyncio.get_running_loop().add_reader(self._device, self._readable)
-        return DEVICE
+        asyncio.get_running_loop().add_reader(device, self._readable)
 
     def close(self) -> None:
         """Take the device away."""

@@ -22,7 +22,7 @@ from matchengine.chaos.network import Network
 from matchengine.chaos.nodes import Cluster, Place
 from matchengine.chaos.relay import Relay
 from matchengine.chaos.report import Linearizability, Operations, Report
-from matchengine.chaos.schedule import LANES
+from matchengine.chaos.schedule import LANES, Lane
 from matchengine.chaos.traders import Market, Progress, Trader, depth, look
 from matchengine.client.exchange import BUY, SELL, ExchangeClient, ExchangeReader
 from matchengine.client.standing import look as look_at
@@ -46,7 +46,8 @@ _PROBE: Final = "PROBE"
 class Options(msgspec.Struct, frozen=True):
     """How long, how many, and from which seed; ``rate`` is what all clients together do in a second at most.
 
-    ``engines`` are dealt to the places in turn.
+    The history is written to ``history`` if that is given.
+    ``engines`` are dealt to the places in turn; the faults of ``lanes`` go on at the same time.
     """
 
     minutes: float
@@ -56,6 +57,8 @@ class Options(msgspec.Struct, frozen=True):
     rate: float
     engines: tuple[Engine, ...]
     work_dir: Path | None = None
+    history: Path | None = None
+    lanes: tuple[Lane, ...] = LANES
 
 
 async def run_chaos(options: Options, tell: Callable[[str], None]) -> Report:
@@ -120,6 +123,8 @@ class _Run:
         standing = await look_at(self._cluster.admin, self._cluster_addresses(), _HASH_S)
         agree = standing.is_settled and not standing.differing_index
         await self._cluster.stop()
+        if self._options.history is not None:
+            self._history.write(self._options.history)
         self._say("judging the history")
         records = list(self._history.records())
         sums = balance(records, depths, next_order_id, next_trade_id)
@@ -159,7 +164,7 @@ class _Run:
         ]
         watching = asyncio.create_task(self._faults.watch(closing))
         traders = [asyncio.create_task(trader.run(closing)) for trader in self._traders]
-        lanes = [asyncio.create_task(self._faults.run(lane, self._options.seed, quiet)) for lane in LANES]
+        lanes = [asyncio.create_task(self._faults.run(lane, self._options.seed, quiet)) for lane in self._options.lanes]
         try:
             await _first_error([*helpers, watching, *traders, *lanes], self._options.minutes * 60)
             quiet.set()

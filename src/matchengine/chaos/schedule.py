@@ -63,13 +63,13 @@ LANES: Final = (
     Lane(
         "processes",
         (Kind.KILL, Kind.PAUSE, Kind.FULL_DISK, Kind.KILL, Kind.PAUSE, Kind.KILL_ALL),
-        (1.0, 4.0),
+        (2.0, 7.0),
         (0.5, 4.0),
     ),
     Lane(
         "network",
         (Kind.ISOLATE, Kind.ISOLATE_FROM_NODES, Kind.SPLIT, Kind.ONE_WAY, Kind.SLOW, Kind.LOSSY),
-        (1.0, 4.0),
+        (2.0, 7.0),
         (1.0, 5.0),
     ),
     Lane(

@@ -30,6 +30,7 @@ def chaos(
     engine: str = "matchengine",
     json: Json = False,
     work_dir: Path | None = None,
+    history: Path | None = None,
     inside: Annotated[bool, _HIDDEN] = False,
 ) -> int:
     """Real processes under real faults while clients trade and read; then the whole history is judged.
@@ -58,6 +59,8 @@ def chaos(
         Print one JSON object as the last line.
     work_dir
         Where the nodes' throw-away disks go; must be on a disk.
+    history
+        Write every call with its times and its result to this file, as JSON, one a line.
 
     """
     limits = (("minutes", minutes, 0.05, 24 * 60), ("nodes", nodes, 3, 7), ("clients", clients, 1, 64))
@@ -66,7 +69,7 @@ def chaos(
             complain(f"--{name} {value:g} is not from {low:g} to {high:g}")
             return Exit.USAGE
     engines = _engines(engine)
-    options = Options(minutes, seed or secrets.randbelow(2**31) + 1, nodes, clients, rate, engines, work_dir)
+    options = Options(minutes, seed or secrets.randbelow(2**31) + 1, nodes, clients, rate, engines, work_dir, history)
     if inside:
         stop_at_eof()
         return run_and_print(options, json=json)
@@ -96,7 +99,9 @@ def _same_command(options: Options, engine: str, *, json: bool) -> list[str]:
     command = [sys.executable, "-m", "matchengine.cli.main", "chaos", "--inside", "--engine", engine]
     for name in ("minutes", "seed", "nodes", "clients", "rate"):
         command += [f"--{name}", str(getattr(options, name))]
-    command += ["--work-dir", str(options.work_dir)] if options.work_dir else []
+    for name in ("work_dir", "history"):
+        value = getattr(options, name)
+        command += [f"--{name.replace('_', '-')}", str(value)] if value else []
     return [*command, "--json"] if json else command
 
 

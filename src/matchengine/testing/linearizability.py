@@ -161,9 +161,11 @@ class _Frame(msgspec.Struct, Generic[S], frozen=True, gc=False):
 
 
 class _Search(Generic[C, S, R]):
-    """Events stand in time order in a list whose links are cut and mended as operations are placed and taken back.
+    """Events stand in time order in lists whose links are cut and mended as operations are placed and taken back.
 
-    The start of operation i is event ``_starts[i]``, its end ``_ends[i]`` (0: none).  Event 0 is the list's head.
+    The start of operation i is event ``_starts[i]``, its end ``_ends[i]`` (0: none).  Operations of unknown outcome
+    have a list of their own, since they are tried last: most of them explain nothing, and each that is placed
+    without need doubles what is left to try.  Event 0 is the head of the list of all others, the last one of theirs.
     """
 
     def __init__(self, model: Model[C, S, R], operations: Sequence[Operation[C, R]], max_steps: int) -> None:
@@ -183,10 +185,16 @@ class _Search(Generic[C, S, R]):
         events = [(operation.start, 0, i) for i, operation in enumerate(self._operations)]
         events += [(operation.end, 1, i) for i, operation in enumerate(self._operations) if operation.end is not None]
         events.sort()
-        self._operation_of = [-1, *(i for _, _, i in events)]
-        self._is_end = [False, *(bool(kind) for _, kind, _ in events)]
-        self._next = [*range(1, len(events) + 1), 0]
-        self._previous = [len(events), *range(len(events))]
+        self._operation_of = [-1, *(i for _, _, i in events), -1]
+        self._is_end = [False, *(bool(kind) for _, kind, _ in events), False]
+        self._open_head = len(events) + 1
+        self._next = [0] * (self._open_head + 1)
+        self._previous = [0] * (self._open_head + 1)
+        known = [n for n, (_, _, i) in enumerate(events, 1) if self._operations[i].end is not None]
+        unknown = [n for n, (_, _, i) in enumerate(events, 1) if self._operations[i].end is None]
+        for ring in ([0, *known], [self._open_head, *unknown]):
+            for left, right in zip(ring, [*ring[1:], ring[0]], strict=True):
+                self._next[left], self._previous[right] = right, left
         self._starts = [0] * len(self._operations)
         self._ends = [0] * len(self._operations)
         for number, (_, kind, i) in enumerate(events, 1):
@@ -196,27 +204,44 @@ class _Search(Generic[C, S, R]):
         """Search until everything that has an end is placed, nothing is left to try, or the bound is reached."""
         state, bits = self._model.initial(), 0
         tried = {(bits, state)}
-        event = self._next[0]
+        event = self._candidate(self._next[0])
         while self._missing:
-            i = self._operation_of[event]
-            if self._is_end[event]:
-                self._note(event, state)
+            if not event:
+                self._note(state)
                 frame = self._take_back()
                 if frame is None:
                     return self._judge(Verdict.NOT_LINEARIZABLE)
-                state, bits, event = frame.state, frame.bits, self._next[self._starts[frame.operation]]
+                state, bits = frame.state, frame.bits
+                event = self._candidate(self._next[self._starts[frame.operation]])
                 continue
             if self._steps == self._max_steps:
                 return self._judge(Verdict.UNKNOWN)
+            i = self._operation_of[event]
             after, fits = self._try(state, i)
             more = bits | 1 << i
             if fits and (more, after) not in tried:
                 tried.add((more, after))
                 self._place(_Frame(i, state, bits))
-                state, bits, event = after, more, self._next[0]
+                state, bits, event = after, more, self._candidate(self._next[0])
             else:
-                event = self._next[event]
+                event = self._candidate(self._next[event])
         return self._judge(Verdict.LINEARIZABLE)
+
+    def _candidate(self, event: int) -> int:
+        """The start to try, from ``event`` on: none after the first end that is left; 0 when there is none."""
+        if self._is_end[event]:
+            event = self._next[self._open_head]
+        if event in (0, self._open_head):
+            return 0
+        if self._operations[self._operation_of[event]].end is None and event > self._first_end():
+            return 0
+        return event
+
+    def _first_end(self) -> int:
+        event = self._next[0]
+        while event and not self._is_end[event]:
+            event = self._next[event]
+        return event
 
     def _try(self, state: S, i: int) -> tuple[S, bool]:
         """The state after operation i, and whether it is worth placing here."""
@@ -249,8 +274,9 @@ class _Search(Generic[C, S, R]):
 
     # --- explaining ------------------------------------------------------------------------
 
-    def _note(self, event: int, state: S) -> None:
+    def _note(self, state: S) -> None:
         """The search cannot pass the end of an operation that is not placed; remember the farthest such end."""
+        event = self._first_end()
         if event < self._farthest:
             return
         if event > self._farthest:

@@ -1,0 +1,34 @@
+"""``matchengine node`` with one rule broken: ``python faulty_node.py BUG node --id ...``."""
+
+from __future__ import annotations
+
+import sys
+
+from matchengine.cli.main import main
+from matchengine.raft import leadership
+from matchengine.raft.types import Entry, EntryType
+from matchengine.runtime.node import Node
+from matchengine.sessions import ENVELOPE, SessionMachine, SessionStatus, _answer
+
+
+async def _read_what_is_here(self: Node) -> int:
+    return self._replica.applied
+
+
+def _execute_every_time(self: SessionMachine, entry: Entry, session_id: int, sequence: int, acknowledged: int) -> bytes:
+    payload = entry.data[ENVELOPE.size :]
+    command = Entry(entry.index, entry.term, EntryType.COMMAND, payload, entry.extensions, entry.appended_at)
+    (result,) = self.inner.apply((command,))
+    return _answer(SessionStatus.OK, entry.index, result)
+
+
+BUGS = {
+    "reads without a read index": lambda: setattr(Node, "read_index", _read_what_is_here),
+    "retries are executed again": lambda: setattr(SessionMachine, "_command", _execute_every_time),
+    "one node is a majority for commitment": lambda: setattr(leadership, "reached_by_majority", max),
+}
+
+
+if __name__ == "__main__":
+    BUGS[sys.argv[1]]()
+    sys.exit(main(sys.argv[2:]))
