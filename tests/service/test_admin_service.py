@@ -111,6 +111,9 @@ async def test_a_follower_answers_with_the_error_in_the_body(node, serving):
         admin = RaftAdminStub(channel)
         outcome = await admin.Await(await admin.VerifyLeader(pb.VerifyLeaderRequest()))
         assert outcome.error == "node is not the leader"
+        request = pb.LeadershipTransferToServerRequest(id="node9", address="127.0.0.1:9")
+        outcome = await admin.Await(await admin.LeadershipTransferToServer(request))
+        assert outcome.error == "node is not the leader"
 
 
 @pytest.mark.parametrize(
@@ -183,25 +186,44 @@ async def test_an_operation_forgotten_while_awaited():
     assert await waiting == ("the operation was forgotten while it ran", 0)
 
 
-async def test_the_table_is_bounded_and_tokens_expire():
+async def done():
+    return 7
+
+
+async def test_tokens_expire():
     now = 0.0
-    operations = Operations(lambda: now, limit=2)
-
-    async def done():
-        return 7
-
-    first, second = operations.start(done()), operations.start(done())
-    assert first != second
-    refused = done()
-    with pytest.raises(BusyError, match="2 operations are known already"):
-        operations.start(refused)
+    operations = Operations(lambda: now)
+    first = operations.start(done())
     assert await operations.wait(first) == ("", 7)
     now = TOKEN_LIFETIME_S
     with pytest.raises(NotFoundError):
         await operations.wait(first)
-    third = operations.start(done())
-    assert await operations.wait(third) == ("", 7)
+    second = operations.start(done())
+    assert first != second
+    assert await operations.wait(second) == ("", 7)
     operations.forget("never known")
+
+
+async def test_the_table_is_bounded_and_old_outcomes_make_room():
+    """A client that never forgets keeps nobody out; what still runs is not thrown away for it."""
+    operations = Operations(lambda: 0.0, limit=3)
+    gate = asyncio.Event()
+
+    async def held():
+        await gate.wait()
+        return 8
+
+    running, ended, newer = operations.start(held()), operations.start(done()), operations.start(done())
+    await operations.wait(newer)
+    other = operations.start(held())
+    with pytest.raises(NotFoundError):
+        await operations.wait(ended)
+    assert await operations.wait(newer) == ("", 7)
+    last = operations.start(held())
+    with pytest.raises(BusyError, match="3 operations are running already"):
+        operations.start(held())
+    gate.set()
+    assert [await operations.wait(token) for token in (running, other, last)] == [("", 8)] * 3
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ def test_bytes_are_taken_as_they_are():
         (["h:1"], "leadership_transfer_to_server, remove_server, shutdown, snapshot, state, stats, verify_leader\n"),
         (["h:1", "add_voter", "nodeB"], "Usage: raftadmin <host:port> add_voter <id> <address> <previous_index>\n"),
         (["h:1", "State", "x"], "Usage: raftadmin <host:port> State\n"),
+        (["--leaders", "h:1", "state"], "unknown option '--leaders'; see raftadmin --help\n"),
         (["h:1", "dance"], "unknown command 'dance'\n"),
         (["h:1", "remove_server", "n", "-1"], "previous_index: '-1' is not a whole number from 0 to 1844674407370955"),
         (["h:1", "remove_server", "n", str(2**64)], "previous_index: '18446744073709551616' is not a whole number"),

@@ -63,6 +63,8 @@ def raftadmin(
 
 def parse_call(words: Sequence[str]) -> tuple[MethodDescriptor, Message]:
     """The method and the request that ``target command args...`` mean; raises ValueError with the usage."""
+    if words and words[0].startswith("-"):
+        raise ValueError(f"unknown option {words[0]!r}; see raftadmin --help")
     if len(words) < 2:
         commands = ", ".join(sorted(re.sub("(?<!^)(?=[A-Z])", "_", name).lower() for name in _METHODS))
         raise ValueError(f"Usage: raftadmin <host:port> <command> <args...>\nCommands: {commands}")

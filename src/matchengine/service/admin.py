@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import grpc
 
-from matchengine.errors import RefusedError
+from matchengine.errors import NotLeaderError, RefusedError
 from matchengine.raft.proposals import ChangeKind, ChangeMembership, Reason
 from matchengine.raft.types import Role, Server
 from matchengine.runtime.config import check_address
@@ -179,6 +179,8 @@ class RaftAdminService(RaftAdminServicer):
         status = await self._node.status()
         if server_id == status.id:
             raise RefusedError("cannot transfer leadership to itself")
+        if not self._node.is_leader:
+            raise NotLeaderError
         server = status.configuration.get(server_id)
         if server is None or server.address != address:
             raise RefusedError(f"{Reason.NO_TRANSFER_TARGET.value}: no member is {server_id} at {address}")

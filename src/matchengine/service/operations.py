@@ -20,7 +20,10 @@ Operation: TypeAlias = Coroutine[Any, Any, int]
 
 
 class Operations:
-    """A bounded table.  A token is good for :data:`TOKEN_LIFETIME_S`, or until it is forgotten."""
+    """A bounded table.  A token is good for :data:`TOKEN_LIFETIME_S`, or until it is forgotten.
+
+    In a full table the oldest outcome makes room: clients that never forget must not keep operators out.
+    """
 
     def __init__(self, clock: Callable[[], float], limit: int = MAX_OPERATIONS) -> None:
         self._clock = clock
@@ -28,11 +31,11 @@ class Operations:
         self._running: dict[str, tuple[float, asyncio.Task[int]]] = {}
 
     def start(self, operation: Operation) -> str:
-        """Start it and return its token (40 hexadecimal digits); raises BusyError when the table is full."""
+        """Start it and return its token (40 hexadecimal digits); BusyError when the table is full of running ones."""
         self._drop_expired()
-        if len(self._running) >= self._limit:
+        if len(self._running) >= self._limit and not self._drop_oldest_outcome():
             operation.close()
-            raise BusyError(f"{self._limit} operations are known already; forget some")
+            raise BusyError(f"{self._limit} operations are running already; await or forget some")
         token = secrets.token_hex(_TOKEN_BYTES)
         self._running[token] = self._clock() + TOKEN_LIFETIME_S, asyncio.create_task(operation)
         return token
@@ -56,6 +59,12 @@ class Operations:
         now = self._clock()
         for token in [token for token, (expires, _) in self._running.items() if expires <= now]:
             self.forget(token)
+
+    def _drop_oldest_outcome(self) -> bool:
+        ended = next((token for token, (_, task) in self._running.items() if task.done()), None)
+        if ended is not None:
+            self.forget(ended)
+        return ended is not None
 
 
 def _result(task: asyncio.Task[int]) -> tuple[str, int]:
