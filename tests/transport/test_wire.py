@@ -68,6 +68,45 @@ def test_a_header_stands_even_where_it_is_empty():
     assert wire.encode_snapshot_data(b"ab").SerializeToString() == bytes.fromhex("0a00 5202 6162")
 
 
+#: Entry 1 as HashiCorp Raft founds a cluster with it: a configuration, stamped with Go's zero time.
+FOUNDING_BYTES = bytes.fromhex(f"0801 1001 1805 2227 {CONFIGURATION_BYTES} 320b 088092b8c398feffffff01")
+#: What Go still puts into ``peers``: the voters' addresses in msgpack; and nobody's.
+LEGACY_PEERS = "92af3132372e302e302e313a3530303531af3132372e302e302e313a3530303532"
+LEGACY_NOBODY = "c0"
+
+
+def test_the_entry_that_founds_a_cluster_keeps_its_bytes():
+    message = pb.AppendEntriesRequest(rpc_header=HEADER, term=1, entries=[pb.Log.FromString(FOUNDING_BYTES)])
+    request = wire.decode_append_entries(message)
+    founding = Entry(1, 1, EntryType.CONFIGURATION, bytes.fromhex(CONFIGURATION_BYTES), b"", GO_ZERO_TIME)
+    assert request.entries == (founding,)
+    passed_on = wire.encode_append_entries(HEADER, request)
+    assert passed_on.entries[0].SerializeToString(deterministic=True) == FOUNDING_BYTES
+
+
+@pytest.mark.parametrize("peers", [LEGACY_PEERS, LEGACY_NOBODY])
+def test_legacy_peers_beside_a_configuration_change_nothing(peers):
+    message = wire.encode_install_snapshot(HEADER, InstallSnapshot(5, SNAPSHOT), 5)
+    message.peers = bytes.fromhex(peers)
+    assert wire.decode_install_snapshot(message) == InstallSnapshot(5, SNAPSHOT)
+
+
+@pytest.mark.parametrize(
+    ("request_", "kind", "data", "response"),
+    [
+        (TimeoutNow(), pb.TimeoutNowResponse, "0a00", TimeoutNowResponse()),
+        (
+            InstallSnapshot(5, SNAPSHOT),
+            pb.InstallSnapshotResponse,
+            "0a00 1005 1801",
+            InstallSnapshotResponse(5, True),
+        ),
+    ],
+)
+def test_the_empty_headers_of_gos_answers_are_no_error(request_, kind, data, response):
+    assert wire.decode_response(request_, kind.FromString(bytes.fromhex(data))) == response
+
+
 numbers = st.integers(0, wire.MAX_NUMBER - 100)
 stamps = st.integers(GO_ZERO_TIME, 2**62)
 
