@@ -14,7 +14,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import exchange_bench, failover, heartbeats, memory, replays, soak, unary
+from benchmarks import exchange_bench, failover, heartbeats, memory, replays, side_by_side, soak, unary
 
 PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "exchange": lambda _: exchange_bench.main(),
@@ -23,6 +23,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "failover": lambda options: asyncio.run(failover.main(options.kills)),
     "heartbeats": lambda _: asyncio.run(heartbeats.main()),
     "memory": lambda options: asyncio.run(memory.main(options.data, options.passes)),
+    "side_by_side": lambda options: side_by_side.main(options.rounds, options.kills),
     "soak": lambda options: asyncio.run(soak.main(options.data, options.minutes)),
 }
 
@@ -32,7 +33,8 @@ def main() -> int:
     parser.add_argument("parts", nargs="*", metavar="NAME", help=", ".join(PARTS))
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("MATCHENGINE_DATA", "../shared/data")))
     parser.add_argument("--orders", type=int, default=5000, help="orders of the unary part")
-    parser.add_argument("--kills", type=int, default=20, help="kills of the failover part")
+    parser.add_argument("--kills", type=int, default=20, help="kills of the failover and side_by_side parts")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of the side_by_side part")
     parser.add_argument("--passes", type=int, default=10, help="passes of the memory part")
     parser.add_argument("--minutes", type=float, default=10.0, help="length of the soak part")
     options = parser.parse_args()

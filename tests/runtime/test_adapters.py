@@ -179,6 +179,7 @@ def test_a_stopped_ticker_is_silent():
         ("listen", "nowhere", "host:port"),
         ("id", "", "empty"),
         ("session_idle_s", 0.0, "above 0"),
+        ("trailing_entries", -1, "below 0"),
     ],
 )
 def test_a_bad_setting_is_refused_by_name(field, value, rule, tmp_path):

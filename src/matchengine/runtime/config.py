@@ -16,6 +16,7 @@ class NodeConfig(msgspec.Struct, frozen=True):
 
     ``bootstrap`` makes the node the only voter of a new cluster if its directory is empty.
     ``session_idle_s`` ends sessions that were silent for longer, by an entry in the log.
+    ``trailing_entries`` is HashiCorp Raft's TrailingLogs: so many entries stay in the log behind a snapshot.
     """
 
     id: str
@@ -26,6 +27,7 @@ class NodeConfig(msgspec.Struct, frozen=True):
     timing: Timing = FAST
     snapshots: SnapshotPolicy = SnapshotPolicy()
     session_idle_s: float = 600.0
+    trailing_entries: int = 10240
 
     def __post_init__(self) -> None:
         for field, value in (("address", self.address), ("listen", self.listen_address)):
@@ -34,6 +36,8 @@ class NodeConfig(msgspec.Struct, frozen=True):
             raise ValueError("id: '' is empty; a node needs an id")
         if self.session_idle_s <= 0:
             raise ValueError(f"session_idle_s: {self.session_idle_s} is not above 0")
+        if self.trailing_entries < 0:
+            raise ValueError(f"trailing_entries: {self.trailing_entries} is below 0")
 
     @property
     def listen_address(self) -> str:

@@ -78,7 +78,7 @@ class NativeEngine:
             config.id, config.address, timing, lambda meta: (meta.size, snapshots.open(meta)), self._loop
         )
         self._replica = Replica(
-            RaftConfig(config.id, config.address, timing),
+            RaftConfig(config.id, config.address, timing, trailing_entries=config.trailing_entries),
             restored,
             self._machine,
             rng=random.SystemRandom(),

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log"
 	"os"
+	"os/signal"
 	"slices"
 	"sync"
 	"time"
@@ -62,14 +63,14 @@ type report struct {
 func main() {
 	addresses := flag.String("addresses", "multi:///localhost:50051,localhost:50052,localhost:50053", "the nodes")
 	workers := flag.Int("workers", 10, "requests under way at any time")
-	count := flag.Int("count", 1999, "how many words")
+	count := flag.Int("count", 1999, "how many words; 0 adds words until Ctrl-C")
 	prefix := flag.String("prefix", "word", "what the words begin with; their number follows")
 	patience := flag.Duration("patience", time.Minute, "how long a word is tried")
 	attempt := flag.Duration("attempt", 5*time.Second, "deadline of one try")
 	acknowledged := flag.String("acknowledged", "", "file that gets a line for every acknowledged word")
 	flag.Parse()
-	if *workers < 1 || *count < 1 {
-		log.Fatal("hammer: --workers and --count must be at least 1")
+	if *workers < 1 || *count < 0 {
+		log.Fatal("hammer: --workers must be at least 1, --count at least 0")
 	}
 	connection, err := grpc.NewClient(*addresses,
 		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultServiceConfig(serviceRule))
@@ -82,8 +83,10 @@ func main() {
 		log.Fatalf("hammer: --acknowledged: %v", err)
 	}
 	h := &hammer{examplepb.NewExampleClient(connection), *patience, *attempt}
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, os.Interrupt)
 	began := time.Now()
-	answers, err := h.addAll(*prefix, *workers, *count, journal)
+	answers, err := h.addAll(*prefix, *workers, *count, journal, stop)
 	if err != nil {
 		log.Fatalf("hammer: %v", err)
 	}
@@ -101,32 +104,35 @@ func openJournal(path string) (*os.File, error) {
 	return os.Create(path)
 }
 
-// addAll sends the words by so many workers, and stops at the first that cannot be added.
-func (h *hammer) addAll(prefix string, workers, count int, journal *os.File) ([]answer, error) {
+// addAll sends so many words, or words until stop, by so many workers; it ends at the first that cannot be added.
+func (h *hammer) addAll(prefix string, workers, count int, journal *os.File, stop <-chan os.Signal) ([]answer, error) {
 	numbers := make(chan int)
 	failed := make(chan error, workers)
-	answers := make([]answer, count)
+	answers := make([][]answer, workers)
 	var group sync.WaitGroup
-	for range workers {
+	for worker := range workers {
 		group.Add(1)
 		go func() {
 			defer group.Done()
 			for number := range numbers {
 				word := fmt.Sprintf("%s%d", prefix, number)
-				var err error
-				if answers[number], err = h.add(word); err != nil {
+				added, err := h.add(word)
+				if err != nil {
 					failed <- err
 					return
 				}
 				fmt.Fprintln(journal, word)
+				answers[worker] = append(answers[worker], added)
 			}
 		}()
 	}
 	var err error
-	for number := 0; number < count && err == nil; number++ {
+	for number, stopped := 0, false; !stopped && err == nil && (count == 0 || number < count); number++ {
 		select {
 		case numbers <- number:
 		case err = <-failed:
+		case <-stop:
+			stopped = true
 		}
 	}
 	close(numbers)
@@ -134,7 +140,7 @@ func (h *hammer) addAll(prefix string, workers, count int, journal *os.File) ([]
 	if err == nil && len(failed) > 0 {
 		err = <-failed
 	}
-	return answers, err
+	return slices.Concat(answers...), err
 }
 
 func (h *hammer) add(word string) (answer, error) {
@@ -176,10 +182,14 @@ func (h *hammer) untilDone(call func(context.Context) error) (int, error) {
 }
 
 func summary(answers []answer, took time.Duration) report {
+	n := len(answers)
+	if n == 0 {
+		return report{Seconds: took.Seconds()}
+	}
 	slices.SortFunc(answers, func(a, b answer) int { return a.ended.Compare(b.ended) })
 	var gap time.Duration
 	var retries int
-	latencies := make([]time.Duration, len(answers))
+	latencies := make([]time.Duration, n)
 	for i, a := range answers {
 		latencies[i] = a.ended.Sub(a.began)
 		retries += a.retries
@@ -189,9 +199,8 @@ func summary(answers []answer, took time.Duration) report {
 	}
 	slices.Sort(latencies)
 	at := func(fraction float64) float64 {
-		return milliseconds(latencies[int(fraction*float64(len(latencies)-1))])
+		return milliseconds(latencies[int(fraction*float64(n-1))])
 	}
-	n := len(answers)
 	return report{n, took.Seconds(), float64(n) / took.Seconds(), at(0.5), at(0.99), milliseconds(gap), retries, nil}
 }
 

@@ -73,7 +73,11 @@ func printLog(folder string, output *json.Encoder) error {
 	}
 	for index := first; index <= last; index++ {
 		var entry raft.Log
-		if err := store.GetLog(index, &entry); err != nil {
+		err := store.GetLog(index, &entry)
+		if errors.Is(err, raft.ErrLogNotFound) {
+			continue // a snapshot from a leader leaves a hole between the trailing entries and what follows it
+		}
+		if err != nil {
 			return fmt.Errorf("entry %d: %w", index, err)
 		}
 		if err := output.Encode(line{index, entry.Term, entry.Type.String(), hex.EncodeToString(entry.Data)}); err != nil {

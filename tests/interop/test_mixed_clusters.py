@@ -1,0 +1,156 @@
+"""One cluster of nodes on HashiCorp Raft and of ours: every role is played by both kinds."""
+
+import time
+
+import pytest
+
+from matchengine.raft.config import HASHICORP
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+
+CLUSTERS = {
+    "2-Go-1-Python": ("go", "go", "py"),
+    "1-Go-2-Python": ("go", "py", "py"),
+    "3-Go-2-Python": ("go", "go", "go", "py", "py"),
+}
+KINDS = ("go", "py")
+
+each_cluster = pytest.mark.parametrize("kinds", CLUSTERS.values(), ids=CLUSTERS)
+
+
+@each_cluster
+@pytest.mark.parametrize("founder", KINDS)
+def test_either_kind_founds_and_words_go_through_leaders_of_both(cluster, kinds, founder):
+    cluster.found(sorted(kinds, key=lambda kind: kind != founder))
+    for kind in KINDS:
+        leader = cluster.let_lead(cluster.of_kind(kind)[0])
+        cluster.add_words(leader, f"{kind}-led-", 20)
+        cluster.check()
+    cluster.check_logs()
+
+
+@each_cluster
+def test_leadership_goes_back_and_forth_under_load(cluster, kinds):
+    cluster.found(kinds)
+    with cluster.hammered("handed-over-") as hammer:
+        for kind in KINDS * 3:
+            cluster.let_lead(cluster.of_kind(kind)[0])
+            hammer.goes_on()
+    cluster.check_logs()
+
+
+@each_cluster
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_is_killed_and_restarted_under_load(cluster, kinds, kind):
+    cluster.found(kinds)
+    victim = cluster.of_kind(kind)[0]
+    rest = [node for node in cluster.members if node is not victim]
+    with cluster.hammered("killed-") as hammer:
+        cluster.let_lead(rest[0])
+        victim.end()
+        hammer.goes_on()
+        victim.start()
+        cluster.catches_up(victim)
+        cluster.let_lead(victim)
+        hammer.goes_on()
+        victim.end()
+        cluster.leader(rest)
+        hammer.goes_on()
+        victim.start()
+        cluster.catches_up(victim)
+    cluster.check_logs()
+
+
+@each_cluster
+@pytest.mark.parametrize(("leader_kind", "behind_kind"), [("go", "py"), ("py", "go")])
+def test_a_node_left_behind_gets_the_other_kinds_snapshot(cluster, kinds, leader_kind, behind_kind):
+    cluster.found(kinds)
+    leader = cluster.let_lead(cluster.of_kind(leader_kind)[0])
+    behind = cluster.of_kind(behind_kind)[-1]
+    cluster.add_words(leader, "before-", 10)
+    cluster.settle()
+    behind.end()
+    seen = max(behind.applied_commands())
+    cluster.add_words(leader, "missed-", 100)
+    # A leader of ours keeps what a follower needs that was heard within the election timeout.
+    time.sleep(1.5 * HASHICORP.election_timeout_ms / 1000)
+    leader.operate("Snapshot")
+    cluster.add_words(leader, "after-the-snapshot-", 10)
+    behind.start()
+    cluster.check()
+    assert int(behind.stats()["last_snapshot_index"]) > seen
+    assert seen + 1 not in behind.applied_commands()
+    # It led on from the snapshot of the other kind, and brings it to nodes of its own making.
+    cluster.let_lead(behind)
+    cluster.add_words(behind, "led-from-a-snapshot-", 10)
+    cluster.check_logs()
+
+
+@each_cluster
+def test_members_come_and_go_by_raftadmin_of_both_kinds(cluster, kinds, raftadmins):
+    cluster.found(kinds)
+    for kind, raftadmin in raftadmins.items():
+        leader = cluster.let_lead(cluster.of_kind(kind)[0])
+        newcomer = cluster.new_node(KINDS[kind == "go"], f"newcomer-{kind}").start()
+        raftadmin(leader, "add_nonvoter", newcomer.id, newcomer.address, "0")
+        cluster.members.append(newcomer)
+        assert leader.servers()[newcomer.id] == 1
+        cluster.add_words(leader, f"nonvoter-{kind}-", 5)
+        cluster.check()
+        raftadmin(leader, "add_voter", newcomer.id, newcomer.address, "0")
+        assert leader.servers()[newcomer.id] == 0
+        raftadmin(leader, "demote_voter", newcomer.id, "0")
+        assert leader.servers()[newcomer.id] == 1
+        raftadmin(leader, "remove_server", newcomer.id, "0")
+        assert newcomer.id not in leader.servers()
+        cluster.members.remove(newcomer)
+        cluster.add_words(leader, f"without-{kind}-", 5)
+        raftadmin(leader, "AddVoter", newcomer.id, newcomer.address, "0")
+        # A node of HashiCorp's that has seen its own removal has shut its Raft down.
+        newcomer.end()
+        newcomer.start()
+        cluster.members.append(newcomer)
+        cluster.check()
+        cluster.let_lead(newcomer)
+        cluster.add_words(newcomer, f"again-{kind}-", 5)
+    cluster.check_logs()
+
+
+@each_cluster
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_leader_removes_itself_and_comes_back_under_a_new_id(cluster, kinds, kind):
+    cluster.found(kinds)
+    leader = cluster.let_lead(cluster.of_kind(kind)[0])
+    with cluster.hammered("removed-") as hammer:
+        leader.operate("RemoveServer", id=leader.id)
+        cluster.members.remove(leader)
+        successor = cluster.leader()
+        assert leader.id not in successor.servers()
+        hammer.goes_on()
+    leader.end()
+    newcomer = cluster.new_node(kind, f"{leader.id}-again").start()
+    cluster.join(newcomer)
+    cluster.let_lead(newcomer)
+    cluster.add_words(newcomer, "came-back-", 5)
+    cluster.check_logs()
+
+
+@each_cluster
+def test_leaders_of_both_kinds_verify_bar_and_snapshot(cluster, kinds):
+    cluster.found(kinds)
+    for kind in KINDS:
+        leader = cluster.let_lead(cluster.of_kind(kind)[0])
+        cluster.add_words(leader, f"{kind}-snapshot-", 5)
+        leader.operate("VerifyLeader")
+        index = leader.operate("Barrier")
+        assert leader.applied() >= index > 0
+        cluster.settle()
+        for node in cluster.members:
+            node.operate("Snapshot")
+        cluster.settle()
+        for node in cluster.members:
+            assert int(node.stats()["last_snapshot_index"]) >= index - 1
+    for node in cluster.members:
+        node.end()
+        node.start()
+    cluster.check_logs()
