@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from words_cluster import ENVIRONMENT, PATIENCE_S, WordsCluster
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,7 +1,6 @@
 """A node of ours as a non-voter of somebody else's Go service."""
 
 import pytest
-
 from words_cluster import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
