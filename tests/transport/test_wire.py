@@ -160,8 +160,8 @@ def test_older_nodes_announce_their_address_in_the_request():
         (pb.AppendEntriesRequest(entries=[pb.Log(index=1), pb.Log(index=1)]), "index 1 where 2 is due"),
         (pb.AppendEntriesRequest(entries=[pb.Log()] * 1025), "1025 are more than 1024"),
         (
-            pb.AppendEntriesRequest(entries=[pb.Log(index=1, data=bytes(2**20), extensions=b"x")]),
-            "entry 1: 1048577 bytes are more than 1048576",
+            pb.AppendEntriesRequest(entries=[pb.Log(index=1, data=bytes(2**22 - 2**13), extensions=b"x")]),
+            "entry 1: 4186113 bytes are more than 4186112",
         ),
         (pb.AppendEntriesRequest(term=2**63), "term: 9223372036854775808 is out of range"),
         (pb.AppendEntriesRequest(entries=[pb.Log(index=1, appended_at={"nanos": -1})]), "not within a second"),

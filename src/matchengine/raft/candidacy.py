@@ -87,7 +87,7 @@ class Candidacy:
         """Count a vote."""
         if response.term > self._core.term:
             self._core.follow(response.term)
-        elif response.granted and request is self._request and self._core.role is Role.CANDIDATE:
+        elif response.granted and response.term == request.term and request is self._request:
             self._granted.add(peer)
 
     @property

@@ -191,9 +191,17 @@ class _Reader:
 
 
 def check_configuration(configuration: Configuration) -> None:
-    """ValueError unless ids and addresses are present and unique, somebody votes, and every server can read it."""
+    """ValueError unless the members are sound (see :func:`check_members`) and every server can read the whole."""
     if len(configuration.servers) > MAX_SERVERS:
         raise ValueError(f"{len(configuration.servers)} servers in configuration are more than {MAX_SERVERS}")
+    check_members(configuration)
+    size = len(encode_configuration(configuration))
+    if size > MAX_ENTRY_BYTES:
+        raise ValueError(f"configuration of {size} bytes is larger than an entry may be, {MAX_ENTRY_BYTES}")
+
+
+def check_members(configuration: Configuration) -> None:
+    """ValueError unless ids and addresses are present, unique and short enough, and somebody votes."""
     ids: set[str] = set()
     addresses: set[str] = set()
     for server in configuration.servers:
@@ -201,9 +209,6 @@ def check_configuration(configuration: Configuration) -> None:
         _check_name("address", server.address, addresses)
     if not configuration.voters():
         raise ValueError("need at least one voter in configuration")
-    size = len(encode_configuration(configuration))
-    if size > MAX_ENTRY_BYTES:
-        raise ValueError(f"configuration of {size} bytes is larger than an entry may be, {MAX_ENTRY_BYTES}")
 
 
 def _check_name(what: str, name: str, seen: set[str]) -> None:

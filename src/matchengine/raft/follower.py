@@ -82,7 +82,7 @@ def advance_commit(core: Core, index: Index) -> None:
 
 def _check(request: AppendEntries) -> None:
     """ValueError unless the entries follow each other after prev, with known types and possible terms."""
-    index, term = request.prev_log_index, request.prev_log_term
+    index, term = request.prev_log_index, max(request.prev_log_term, 1)
     for entry in request.entries:
         index += 1
         if entry.index != index:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from matchengine.raft.configuration import check_members
 from matchengine.raft.core import Core
 from matchengine.raft.follower import accept_leader, advance_commit
 from matchengine.raft.messages import InstallSnapshot, InstallSnapshotResponse, Received
@@ -43,17 +44,28 @@ class Installer:
 
     def _consider(self, token: int, request: InstallSnapshot) -> None:
         core, snapshot = self._core, request.snapshot
-        if snapshot.term > request.term:
-            core.contradict(token, f"snapshot {snapshot.index} has term {snapshot.term} beyond {request.term}")
-        elif not snapshot.configuration.voters():
-            core.contradict(token, f"snapshot {snapshot.index} has no voter in its configuration")
-        elif snapshot.index <= core.log.commit:
+        try:
+            _check(request)
+        except ValueError as error:
+            core.contradict(token, f"snapshot {snapshot.index}: {error}")
+            return
+        if snapshot.index <= core.log.commit:
             self._answer_stale(token, request)
-        elif self._running is not None:
+        elif not self._gives_way(request):
             core.outbox.fail(token, "another snapshot is being installed")
         else:
             self._running = _Running(token, request)
             core.outbox.receive = ReceiveSnapshot(token, snapshot)
+
+    def _gives_way(self, request: InstallSnapshot) -> bool:
+        """Whether nothing stands in the way of ``request``: what a deposed leader began to send may never end."""
+        running = self._running
+        if running is None:
+            return True
+        if running.write or running.request.term >= request.term:
+            return False
+        self._core.outbox.fail(running.token, "the leader of a later term sends a snapshot")
+        return True
 
     def received(self, token: int, error: str) -> None:
         """The bytes are durable, or (``error``) never will be."""
@@ -109,3 +121,13 @@ class Installer:
 
     def _answer(self, token: int, *, success: bool) -> None:
         self._core.respond(token, InstallSnapshotResponse(self._core.term, success))
+
+
+def _check(request: InstallSnapshot) -> None:
+    """ValueError for what no leader sends."""
+    snapshot = request.snapshot
+    if not 1 <= snapshot.term <= request.term:
+        raise ValueError(f"its term {snapshot.term} is not from 1 to the leader's, {request.term}")
+    if snapshot.configuration_index > snapshot.index:
+        raise ValueError(f"its configuration is of a later index, {snapshot.configuration_index}")
+    check_members(snapshot.configuration)

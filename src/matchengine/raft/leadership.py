@@ -232,13 +232,16 @@ class Leadership:
 
     def _judge(self, progress: Progress, request: AppendEntries, response: AppendEntriesResponse) -> None:
         core = self._core
+        was_probe = request is progress.outstanding
         if response.success:
             # last_log is from before the append; what was sent is what matches.
             if progress.matched(request.prev_log_index + len(request.entries), request):
                 self._advance_commit()
                 self._go_on_with_transfer()
         elif progress.rejected(request, response.last_log, core.log.first_index):
-            if response.no_retry_backoff:
+            # To ask the same again at once helps nobody, whatever the follower says.
+            asks_anew = not was_probe or progress.next <= request.prev_log_index
+            if response.no_retry_backoff and asks_anew:
                 progress.retry_at = core.now
             else:
                 progress.back_off(core.now, core.ticks.heartbeat_timeout // 2)

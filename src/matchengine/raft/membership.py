@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from matchengine.raft.configuration import decode_configuration
+from matchengine.raft.configuration import check_members, decode_configuration, encode_configuration
 from matchengine.raft.types import Configuration, Entry, EntryType, Index, Restored, ServerId
 
 
@@ -82,12 +82,20 @@ class Membership:
 
 
 def configurations_in(entries: tuple[Entry, ...]) -> list[tuple[Index, Configuration]]:
-    """The configurations among ``entries``; ValueError when one is malformed or leaves nobody to vote."""
-    return [(e.index, _with_voters(e)) for e in entries if e.type is EntryType.CONFIGURATION]
+    """The configurations among ``entries``; ValueError when one is malformed or breaks a rule for members.
+
+    The bytes of an entry are handed on as they are, and a server of another make may die of what this one
+    would understand: they must be the very ones that HashiCorp Raft writes.
+    """
+    return [(e.index, _configuration_in(e)) for e in entries if e.type is EntryType.CONFIGURATION]
 
 
-def _with_voters(entry: Entry) -> Configuration:
+def _configuration_in(entry: Entry) -> Configuration:
     configuration = decode_configuration(entry.data)
-    if not configuration.voters():
-        raise ValueError(f"entry {entry.index} has no voter in its configuration")
+    try:
+        check_members(configuration)
+    except ValueError as error:
+        raise ValueError(f"entry {entry.index}: {error}") from None
+    if encode_configuration(configuration) != entry.data:
+        raise ValueError(f"entry {entry.index}: the configuration is in other bytes than HashiCorp Raft writes")
     return configuration

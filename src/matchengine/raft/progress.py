@@ -127,11 +127,16 @@ class Progress:
         ``last_log`` is only a hint.  Where it does not help, the steps back double: sending too
         much costs bytes, one step at a time costs round trips.
         """
-        if request is not self.outstanding and (self.mode is not Mode.REPLICATE or request.prev_log_index < self.match):
+        is_probe = request is self.outstanding
+        if not is_probe and (self.mode is not Mode.REPLICATE or request.prev_log_index < self.match):
             return False
         self.outstanding = None
         self.mode = Mode.PROBE
         self.next = self._earlier(request.prev_log_index, last_log, first_index)
+        if not is_probe:
+            # An acknowledgement may have overtaken this answer.  Whether the follower really lost
+            # what it had, only a probe that was sent after that can tell.
+            self.next = max(self.next, self.match + 1)
         self.sent_commit = 0
         return True
 

@@ -196,6 +196,10 @@ class Raft:
             # It would be followed as if we led, and be given the vote that we gave ourselves.
             self._core.contradict(event.token, f"another server calls itself {event.sender}, too")
             return
+        if event.sender_address == self._core.config.address:
+            # To HashiCorp Raft the address is the server; clients would be sent from here to here.
+            self._core.contradict(event.token, f"{event.sender_address} is the address of {self._core.id}")
+            return
         match request:
             case AppendEntries():
                 receive_append(self._core, event, request)
@@ -209,10 +213,13 @@ class Raft:
                 self._timeout_now(event)
 
     def _timeout_now(self, event: Received) -> None:
-        """Stand at once if a member says so (thesis section 3.10); the call is answered in any case."""
+        """Stand at once if a member says so (thesis section 3.10), unless this server does already."""
         core = self._core
         is_known = core.leader_id == event.sender or core.membership.latest.get(event.sender) is not None
-        if is_known and event.sender and core.role is not Role.LEADER and self._candidacy.is_electable:
+        if not is_known or not event.sender:
+            core.contradict(event.token, f"{event.sender!r} is no member, so it cannot hand leadership over")
+            return
+        if core.role in (Role.FOLLOWER, Role.PRE_CANDIDATE) and self._candidacy.is_electable:
             self._candidacy.stand(leadership_transfer=True)
         core.respond(event.token, TimeoutNowResponse())
 

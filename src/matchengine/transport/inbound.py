@@ -9,10 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeAlias, TypeVar
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from matchengine.raft.messages import Response
 from matchengine.raft.types import SnapshotMeta
 from matchengine.storage.contracts import SnapshotSink
+from matchengine.transport.wire import WireError
 
 T = TypeVar("T")
 
@@ -106,14 +108,15 @@ class SnapshotCall(Call):
                     await self._read()
         except TimeoutError:
             _logger.info("a refused snapshot of %s did not end within %s s", self.sender, _DRAIN_S)
+        except WireError:
+            return  # the refusal is what counts
 
     async def _receive(self, meta: SnapshotMeta) -> str:
         writer = _SinkThread(self._create_sink)
         try:
             await writer.run(writer.open, meta)
-            total = await self._copy(writer)
-            if total != meta.size:
-                raise ValueError("short read")
+            if await self._copy(writer, meta.size) < meta.size:
+                raise WireError("short read")
             await writer.run(writer.commit)
         except Exception as error:  # noqa: BLE001 - whatever the store raises, the peer and the core are told
             return str(error) or type(error).__name__
@@ -121,29 +124,40 @@ class SnapshotCall(Call):
             writer.close()
         return ""
 
-    async def _copy(self, writer: _SinkThread) -> int:
-        """Bytes written; returns when the stream has ended."""
-        total, buffer = len(self._first), bytearray(self._first)
-        while data := await self._next():
+    async def _copy(self, writer: _SinkThread, size: int) -> int:
+        """Bytes written; returns when the stream has ended, and raises when more than ``size`` bytes come."""
+        total, buffer = 0, bytearray()
+        data = self._first or await self._next()
+        while data:
             total += len(data)
+            if total > size:
+                raise WireError(f"size: more bytes come than the {size} that were announced")
             buffer += data
             if len(buffer) >= _WRITE_BYTES:
                 await writer.run(writer.write, bytes(buffer))
                 buffer.clear()
+            data = await self._next()
         if buffer:
             await writer.run(writer.write, bytes(buffer))
         return total
 
     async def _next(self) -> bytes:
         """The next data, or ``b""`` at the end of the stream."""
-        async with asyncio.timeout(_SILENCE_S):
-            while not self._ended:
-                if data := await self._read():
-                    return data
+        try:
+            async with asyncio.timeout(_SILENCE_S):
+                while not self._ended:
+                    if data := await self._read():
+                        return data
+        except TimeoutError:
+            raise WireError(f"no data came for {_SILENCE_S:g} s") from None
         return b""
 
     async def _read(self) -> bytes:
-        message = await self._context.read()
+        try:
+            message = await self._context.read()
+        except DecodeError:
+            self._ended = True
+            raise WireError("the request is malformed") from None
         if message is grpc.aio.EOF:
             self._ended = True
             return b""

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, Final, NoReturn, TypeAlias
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from matchengine.node.contracts import InboundCall
 from matchengine.raft.messages import Request
@@ -108,6 +108,8 @@ class RaftTransportService(RaftTransportServicer):
         try:
             while (message := await context.read()) is not grpc.aio.EOF:
                 await calls.put(self._take(message, decode_append_entries))
+        except DecodeError:
+            await calls.put(_refused("the request is malformed"))
         finally:
             await calls.put(None)
 
@@ -117,10 +119,8 @@ class RaftTransportService(RaftTransportServicer):
             call = Call(*decode_header(message))
             request = decode(message)
         except WireError as error:
-            call = Call("", "")
-            call.fail(str(error))
-        else:
-            self._handler(call, request)
+            return _refused(str(error))
+        self._handler(call, request)
         return call
 
     async def _answer(self, call: Call, context: Context) -> Message:
@@ -129,6 +129,13 @@ class RaftTransportService(RaftTransportServicer):
         if isinstance(outcome, str):
             await _fail(context, outcome)
         return encode_response(self._header, outcome)
+
+
+def _refused(text: str) -> Call:
+    """A call that has failed already."""
+    call = Call("", "")
+    call.fail(text)
+    return call
 
 
 async def _fail(context: Context, text: str) -> NoReturn:

@@ -34,10 +34,11 @@ from matchengine.wire import raft_transport_pb2 as pb
 PROTOCOL_VERSION: Final = 3
 SNAPSHOT_VERSION: Final = 1
 
-#: Bounds on what a peer may send.  Foreign leaders batch by count and know no bound on bytes.
+#: Bounds on what a peer may send.  Foreign leaders batch by count and know no bound on bytes; an entry
+#: that is taken must fit the 4 MiB that a stock gRPC peer receives, or it could never be handed on.
 MAX_NAME_BYTES: Final = 1024
 MAX_ENTRIES: Final = 1024
-MAX_ENTRY_DATA_BYTES: Final = 1024 * 1024
+MAX_ENTRY_DATA_BYTES: Final = 4 * 1024 * 1024 - 8 * 1024
 MAX_NUMBER: Final = 2**63 - 1
 
 _OLDEST_PROTOCOL_VERSION: Final = 2
