@@ -22,7 +22,7 @@ from matchengine.wire.raft_transport_pb2_grpc import (
     add_RaftTransportServicer_to_server,
 )
 
-PATIENCE_S = 60
+PATIENCE_S = 20
 #: A node with it stands for election only when it is told to.
 PATIENT = Timing("patient", 10, 100, 600_000, 600_000, 600_000, 50)
 #: Nobody listens there.
@@ -92,6 +92,9 @@ class Victim:
         return self
 
     async def close(self) -> None:
+        if self.node.is_leader:  # it would wait for a successor, as long as its timing lets it
+            later = pb.AppendEntriesRequest(rpc_header=header(), term=self.status.term + 1, leader=b"h:1")
+            await self.stub.AppendEntries(later)
         await self.channel.close()
         await self.node.stop()
 
@@ -145,7 +148,8 @@ class Victim:
 
     @property
     def status(self):
-        return self.node.status().raft
+        """The core's own view, with what it believes of its peers."""
+        return self.node._engine._replica.status()
 
     def standing(self) -> tuple[object, ...]:
         """All that a refused message must leave as it is."""
