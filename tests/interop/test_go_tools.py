@@ -70,7 +70,7 @@ def test_every_command_of_gos_raftadmin(cluster, go_raftadmin):
     assert FAILED not in go_raftadmin(*by_health, "leadership_transfer", forgotten=False)
     cluster.check()
 
-    assert 'token "0" unknown' in go_raftadmin(at, "await", "0", fails=True)
+    assert "'0' is unknown" in go_raftadmin(at, "await", "0", fails=True)
     assert "Response:" in go_raftadmin(at, "forget", "0")
     go_raftadmin(at, "no_such_command", fails=True)
     assert FAILED not in go_raftadmin(other.address, "shutdown")

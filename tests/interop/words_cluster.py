@@ -29,6 +29,7 @@ CALL_S = 10
 SNAPSHOT_ENTRIES = 100_000  # only when asked for
 TRAILING_ENTRIES = 20
 HAMMERS = 4
+PAUSE = "5ms"  # a load all the while, not as much as the machine can bear
 CHANNEL_OPTIONS = [
     *(("grpc.initial_reconnect_backoff_ms", 100), ("grpc.min_reconnect_backoff_ms", 100)),
     *(("grpc.max_reconnect_backoff_ms", 200), ("grpc.use_local_subchannel_pool", 1)),
@@ -172,7 +173,7 @@ class Hammer:
         self.process = subprocess.Popen(
             [
                 *(cluster.programs["go"] / "hammer", "--addresses", cluster.target, "--workers", str(HAMMERS)),
-                *("--count", "0", "--prefix", prefix, "--acknowledged", self.journal),
+                *("--count", "0", "--pause", PAUSE, "--prefix", prefix, "--acknowledged", self.journal),
             ],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -39,6 +39,7 @@ type hammer struct {
 	client   examplepb.ExampleClient
 	patience time.Duration
 	attempt  time.Duration
+	pause    time.Duration
 }
 
 // answer is one acknowledged word.
@@ -67,6 +68,7 @@ func main() {
 	prefix := flag.String("prefix", "word", "what the words begin with; their number follows")
 	patience := flag.Duration("patience", time.Minute, "how long a word is tried")
 	attempt := flag.Duration("attempt", 5*time.Second, "deadline of one try")
+	pause := flag.Duration("pause", 0, "how long a worker rests after a word")
 	acknowledged := flag.String("acknowledged", "", "file that gets a line for every acknowledged word")
 	flag.Parse()
 	if *workers < 1 || *count < 0 {
@@ -82,7 +84,7 @@ func main() {
 	if err != nil {
 		log.Fatalf("hammer: --acknowledged: %v", err)
 	}
-	h := &hammer{examplepb.NewExampleClient(connection), *patience, *attempt}
+	h := &hammer{examplepb.NewExampleClient(connection), *patience, *attempt, *pause}
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, os.Interrupt)
 	began := time.Now()
@@ -123,6 +125,7 @@ func (h *hammer) addAll(prefix string, workers, count int, journal *os.File, sto
 				}
 				fmt.Fprintln(journal, word)
 				answers[worker] = append(answers[worker], added)
+				time.Sleep(h.pause)
 			}
 		}()
 	}
