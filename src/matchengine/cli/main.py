@@ -30,6 +30,7 @@ for _name, _place in {
     "book": "book:book",
     "demo": "demo:demo",
     "replay": "replay:replay",
+    "simulate": "simulate:simulate",
     "chaos": "chaos:chaos",
 }.items():
     app.command(f"matchengine.cli.{_place}", name=_name)

@@ -28,6 +28,7 @@ from matchengine.node.engine import Done, Outcome, Settle
 from matchengine.node.machine_room import MachineRoom
 from matchengine.node.policy import SnapshotPolicy
 from matchengine.raft.config import RaftConfig
+from matchengine.raft.core import Core
 from matchengine.raft.messages import (
     Answered,
     Applied,
@@ -232,6 +233,11 @@ class Replica:
     def status(self) -> Status:
         """The core's view."""
         return self._raft.status()
+
+    @property
+    def core(self) -> Core:
+        """The core's state itself, for checkers that look after every step; not to be changed."""
+        return self._raft.core
 
     @property
     def applied(self) -> Index:

@@ -176,6 +176,11 @@ class Raft:
         """A picture of this server for observers."""
         return status_of(self._core, self._leadership)
 
+    @property
+    def core(self) -> Core:
+        """The state itself, for checkers that look after every step; not to be changed."""
+        return self._core
+
     # --- roles -----------------------------------------------------------------------------
 
     def _settle(self) -> None:

@@ -116,7 +116,7 @@ def _claim(fs: FileSystem, path: Path, node_id: str) -> None:
         return
     try:
         found = msgspec.json.decode(read_file(fs, file, _NODE_FILE_LIMIT), type=_NodeFile)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DataDirError(f"{file}: {error}; restore the file from a copy, or choose an empty directory") from error
     if found.engine != ENGINE:
         raise DataDirError(f"{file}: the directory belongs to engine {found.engine!r}, not {ENGINE!r}; choose another")

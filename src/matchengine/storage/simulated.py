@@ -2,18 +2,36 @@
 
 It is as forgetful as POSIX allows.  At a power loss every sector written since the file's last
 sync may be old or new, and so may every name made, moved or removed since its directory's last
-sync, each independently of the others.
+sync, each independently of the others.  The end of a process alone loses nothing: what it wrote waits in
+the system's memory, readable, and may still be lost later.
+
+After a failed sync the sectors that it did not write count as clean, as in Linux: they read as new, no
+later sync writes them, and a power loss takes them (Rebello et al., ATC 2020).
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from random import Random
+from typing import Protocol, TypeVar
 
 from matchengine.storage.frames import SECTOR
+
+T = TypeVar("T")
+
+
+class Dice(Protocol):
+    """Chance, as ``random.Random`` gives it."""
+
+    def random(self) -> float:
+        """A number in [0, 1)."""
+        ...
+
+    def choice(self, seq: Sequence[T], /) -> T:
+        """One of the sequence."""
+        ...
 
 
 class PowerLoss(BaseException):
@@ -21,20 +39,50 @@ class PowerLoss(BaseException):
 
 
 class _File:
+    """``stranded`` are the starts of sectors that no sync will write any more, unless they are written again."""
+
     def __init__(self) -> None:
         self.data = bytearray()
         self.durable = b""
+        self.stranded: set[int] = set()
 
-    def forget(self, random: Random) -> None:
-        """Keep what is durable and a random choice of the sectors that are not."""
+    def sync(self) -> None:
+        """Everything is durable, but for what an earlier sync has failed to write."""
+        if not self.stranded:
+            self.durable = bytes(self.data)
+            return
+        synced = bytearray(self.data)
+        for start in self.stranded:
+            stop = min(start + SECTOR, len(synced))
+            synced[start:stop] = self.durable[start:stop].ljust(stop - start, b"\0")
+        self.durable = bytes(synced)
+
+    def strand(self) -> None:
+        """A sync has failed."""
+        self.stranded.update(start for start in range(0, len(self.data), SECTOR) if self._is_new(start))
+
+    def rewritten(self, offset: int, size: int) -> None:
+        """These bytes were written again."""
+        if self.stranded:
+            self.stranded.difference_update(range(offset - offset % SECTOR, offset + size, SECTOR))
+
+    def forget(self, random: Dice, *, tear: bool) -> None:
+        """Keep what is durable and a random choice of the sectors that are not; ``tear`` one of them."""
         length = random.choice((len(self.data), len(self.durable)))
         kept = bytearray(self.durable[:length].ljust(length, b"\0"))
         for start in range(0, length, SECTOR):
+            if start in self.stranded or not self._is_new(start) or random.random() >= 0.5:
+                continue
             new = self.data[start : min(start + SECTOR, length)]
-            if kept[start : start + SECTOR] != new and random.random() < 0.5:
-                kept[start : start + len(new)] = new
+            if tear:
+                tear, new = False, new[: int(random.random() * len(new))]
+            kept[start : start + len(new)] = new
         self.data = kept
         self.durable = bytes(kept)
+        self.stranded.clear()
+
+    def _is_new(self, start: int) -> bool:
+        return self.data[start : start + SECTOR] != self.durable[start : start + SECTOR]
 
 
 _Renaming = tuple[tuple[Path, _File | None], ...]
@@ -65,11 +113,18 @@ class SimulatedFileSystem:
         self._locked: dict[int, _File] = {}
         self._next_handle = 1
 
-    def lose_power(self, random: Random) -> None:
-        """Forget handles, locks and a random choice of all that was not synced."""
+    def end_process(self) -> None:
+        """Forget handles and locks; what was written stays, synced or not."""
         self._handles.clear()
         self._locked.clear()
         self._read_only.clear()
+
+    def lose_power(self, random: Dice, *, tear: bool = False) -> None:
+        """Forget handles, locks and a random choice of all that was not synced.
+
+        ``tear`` leaves one such sector in every file half written, which good disks do not do.
+        """
+        self.end_process()
         for renaming in self._pending:
             if random.random() < 0.5:
                 _apply(renaming, self._durable_names)
@@ -80,7 +135,33 @@ class SimulatedFileSystem:
         self._durable_names = self._names.copy()
         self._directories = {path for path in self._directories if self._is_reachable(path)}
         for file in self._names.values():
-            file.forget(random)
+            file.forget(random, tear=tear)
+
+    def strand(self, path: Path) -> None:
+        """A sync of this file fails: a fault calls this before it raises."""
+        self._file(path).strand()
+
+    def rot(self, path: Path, offset: int, bit: int) -> None:
+        """One bit of a durable byte turns over."""
+        file = self._file(path)
+        for_good = bytearray(file.durable)
+        for data in (file.data, for_good):
+            if offset < len(data):
+                data[offset] ^= 1 << bit
+        file.durable = bytes(for_good)
+
+    def peek(self, path: Path) -> bytes:
+        """What a reader would find in the file."""
+        return bytes(self._file(path).data)
+
+    def poke(self, path: Path, data: bytes) -> None:
+        """Somebody else has replaced the file's bytes, durably."""
+        file = self._file(path)
+        file.data, file.durable = bytearray(data), data
+
+    def files(self) -> list[tuple[Path, int]]:
+        """All files in order of their paths, with their lengths."""
+        return [(path, len(self._names[path].data)) for path in sorted(self._names)]
 
     # --- FileSystem ---
 
@@ -124,6 +205,7 @@ class SimulatedFileSystem:
         if len(file.data) < offset:
             file.data.extend(bytes(offset - len(file.data)))
         file.data[offset : offset + len(taken)] = taken
+        file.rewritten(offset, len(taken))
         return len(taken)
 
     def fallocate(self, handle: int, size: int) -> None:
@@ -134,12 +216,12 @@ class SimulatedFileSystem:
     def fdatasync(self, handle: int) -> None:
         """See :class:`~matchengine.storage.files.FileSystem`."""
         file = self._faulty("fdatasync", handle)
-        file.durable = bytes(file.data)
+        file.sync()
 
     def fsync(self, handle: int) -> None:
         """See :class:`~matchengine.storage.files.FileSystem`."""
         file = self._faulty("fsync", handle)
-        file.durable = bytes(file.data)
+        file.sync()
 
     def lock(self, handle: int) -> bool:
         """See :class:`~matchengine.storage.files.FileSystem`."""
@@ -181,13 +263,16 @@ class SimulatedFileSystem:
     def fsync_dir(self, path: Path) -> None:
         """See :class:`~matchengine.storage.files.FileSystem`."""
         self.fault("fsync_dir", path)
+        self._make_durable(path)
+
+    # --- helpers ---
+
+    def _make_durable(self, path: Path) -> None:
         for renaming in self._pending:
             if renaming[0][0].parent == path:
                 _apply(renaming, self._durable_names)
         self._pending = [renaming for renaming in self._pending if renaming[0][0].parent != path]
         self._pending_directories = {made for made in self._pending_directories if made.parent != path}
-
-    # --- helpers ---
 
     def _is_reachable(self, path: Path) -> bool:
         return all(level in self._directories for level in (path, *path.parents))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -13,7 +13,7 @@ from matchengine.raft.types import Entry, HardState, Restored, SnapshotMeta
 from matchengine.storage.contracts import DataDirError, StorageError
 from matchengine.storage.data_dir import DataDir
 from matchengine.storage.files import FileSystem, Fuse, OsFileSystem
-from matchengine.storage.log import SEGMENT_BYTES, SegmentedLog
+from matchengine.storage.log import SEGMENT_BYTES, SegmentedLog, random_salt
 from matchengine.storage.peers_file import PeersFile
 from matchengine.storage.snapshots import RETAIN, SnapshotFiles
 from matchengine.storage.stable import StableFile
@@ -140,6 +140,7 @@ def open_storage(
     create: bool = True,
     segment_bytes: int = SEGMENT_BYTES,
     retain_snapshots: int = RETAIN,
+    new_salt: Callable[[], int] = random_salt,
     fs: FileSystem | None = None,
 ) -> Storage:
     """Open and lock the data directory of node ``node_id``.
@@ -153,7 +154,7 @@ def open_storage(
     try:
         snapshots = SnapshotFiles(fs, data_dir.snapshots_path, fuse, retain=retain_snapshots)
         stable = StableFile(fs, data_dir.stable_path, fuse)
-        log = SegmentedLog(fs, data_dir.log_path, fuse, segment_bytes=segment_bytes)
+        log = SegmentedLog(fs, data_dir.log_path, fuse, segment_bytes=segment_bytes, new_salt=new_salt)
     except BaseException:
         data_dir.close()
         raise

@@ -1,0 +1,174 @@
+"""Whoever runs the cluster: starts what has stopped, replaces what is damaged, and changes it while it works.
+
+Operators do what manuals tell them: no more than a minority of any configuration is ever past help at one time, a
+damaged node is removed and a new one with an empty disk and a new id takes its place.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from matchengine.errors import UnknownOutcomeError
+from matchengine.node.engine import Outcome
+from matchengine.raft.configuration import changed
+from matchengine.raft.proposals import ChangeKind, ChangeMembership
+from matchengine.raft.quorum import majority
+from matchengine.raft.types import Configuration, ServerId
+from matchengine.testing.simulator.chance import Chance
+from matchengine.testing.simulator.timeline import MS, SECOND
+
+if TYPE_CHECKING:
+    from matchengine.testing.simulator.host import Host
+    from matchengine.testing.simulator.world import World
+
+_ROUND_US: Final = 500 * MS
+#: For so long a change whose outcome is unknown may still come into force.
+_UNKNOWN_US: Final = 30 * SECOND
+
+
+class Operator:
+    """Looks after the cluster every now and then; the faults ask it to change things."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._chance = world.stream("operator")
+        self._pending: dict[int, tuple[ChangeMembership, int]] = {}
+        self._changes = 0
+        world.timeline.after(_ROUND_US, self._round)
+
+    # --- looking after ---------------------------------------------------------------------
+
+    def _round(self) -> None:
+        world = self._world
+        for host in list(world.hosts.values()):
+            if host.process is None and not host.damaged and world.timeline.now >= host.down_until:
+                host.start()
+        self._replace_damaged()
+        world.timeline.after(_ROUND_US, self._round)
+
+    def _replace_damaged(self) -> None:
+        leader = self._world.leader()
+        self._forget()
+        if leader is None or self._pending:
+            return
+        configuration = self._configuration(leader)
+        lost = [h for h in self._world.hosts.values() if h.damaged and configuration.get(h.id) is not None]
+        if lost:
+            self._change(leader, ChangeKind.REMOVE_SERVER, lost[0].id)
+        elif len(configuration.voters()) < self._world.wanted_voters:
+            host = self._spare(configuration) or self._world.new_host()
+            host.start()
+            self._change(leader, ChangeKind.ADD_VOTER, host.id)
+
+    def _spare(self, configuration: Configuration) -> Host | None:
+        """A machine that works and is no voter."""
+        return next((h for h in self._world.hosts.values() if not h.damaged and not configuration.is_voter(h.id)), None)
+
+    # --- changing --------------------------------------------------------------------------
+
+    def change(self, chance: Chance) -> str:
+        """Change one member, whichever; says what, or ``""`` when there is nothing that may be done."""
+        leader = self._world.leader()
+        if leader is None or self._is_short_handed(leader):
+            return ""
+        kind = chance.choice(tuple(ChangeKind))
+        target = self._target(kind, self._configuration(leader), chance)
+        if target is None:
+            return ""
+        self._change(leader, kind, target.id)
+        return f"{kind.name.lower()} {target.id} at {leader.id}"
+
+    def _target(self, kind: ChangeKind, configuration: Configuration, chance: Chance) -> Host | None:
+        hosts = [h for h in self._world.hosts.values() if not h.damaged]
+        members = [h for h in hosts if configuration.get(h.id) is not None]
+        others = [h for h in hosts if configuration.get(h.id) is None]
+        if kind in (ChangeKind.ADD_VOTER, ChangeKind.ADD_NONVOTER):
+            if len(configuration.servers) >= self._world.most_members:
+                return None
+            nonvoters = [h for h in members if not configuration.is_voter(h.id)]
+            if kind is ChangeKind.ADD_VOTER and nonvoters:
+                return chance.choice(nonvoters)
+            host = chance.choice(others) if others else self._world.new_host()
+            host.start()
+            return host
+        if len(configuration.voters()) <= 2:
+            return None
+        return chance.choice(members) if members else None
+
+    def _change(self, leader: Host, kind: ChangeKind, server_id: ServerId) -> None:
+        process = leader.process
+        assert process is not None
+        change = ChangeMembership(kind, server_id, f"{server_id}:1")
+        self._changes += 1
+        number, now = self._changes, self._world.timeline.now
+        self._pending[number] = (change, now)
+
+        def done(outcome: Outcome | None, error: Exception | None) -> None:
+            if not isinstance(error, UnknownOutcomeError):
+                self._pending.pop(number, None)
+            if outcome is not None:
+                self._world.count("membership changes")
+
+        process.enter(process.replica.change_membership, kind, server_id, change.address, 0, done)
+
+    def _is_short_handed(self, leader: Host) -> bool:
+        """Whether something is past help or under way, so that nothing else is to be changed."""
+        self._forget()
+        configuration = self._configuration(leader)
+        return bool(self._pending) or any(self._world.hosts[s.id].is_damaged for s in configuration.servers)
+
+    def _forget(self) -> None:
+        now = self._world.timeline.now
+        self._pending = {n: p for n, p in self._pending.items() if now - p[1] < _UNKNOWN_US}
+
+    def transfer(self, chance: Chance) -> str:
+        """Hand leadership over."""
+        leader = self._world.leader()
+        if leader is None or leader.process is None:
+            return ""
+        voters = self._configuration(leader).voters()
+        target = chance.choice(voters) if chance.happens(0.5) else None
+        leader.process.enter(leader.process.replica.transfer_leadership, target, lambda _outcome, _error: None)
+        return f"transfer from {leader.id} to {target or 'the best'}"
+
+    def snapshot(self, chance: Chance) -> str:
+        """Have a node take a snapshot."""
+        running = [h for h in self._world.hosts.values() if h.process is not None]
+        if not running:
+            return ""
+        host = chance.choice(running)
+        assert host.process is not None
+        host.process.enter(host.process.replica.snapshot, lambda _meta, _error: None)
+        return f"snapshot at {host.id}"
+
+    # --- what may be lost ------------------------------------------------------------------
+
+    def may_lose(self, host: Host) -> bool:
+        """Whether every configuration that is or may come into force keeps a majority without this disk."""
+        self._forget()
+        lost = {h.id for h in self._world.hosts.values() if h.is_damaged} | {host.id}
+        return all(_survives(configuration, lost) for configuration in self._in_play())
+
+    def _in_play(self) -> list[Configuration]:
+        found: list[Configuration] = []
+        for host in self._world.hosts.values():
+            found += host.configurations()
+        for change, _ in self._pending.values():
+            found += [result for c in found if (result := _changed(c, change)) is not None]
+        return found
+
+    def _configuration(self, leader: Host) -> Configuration:
+        assert leader.process is not None
+        return leader.process.replica.core.membership.latest
+
+
+def _survives(configuration: Configuration, lost: set[ServerId]) -> bool:
+    voters = configuration.voters()
+    return not voters or len([v for v in voters if v not in lost]) >= majority(len(voters))
+
+
+def _changed(configuration: Configuration, change: ChangeMembership) -> Configuration | None:
+    try:
+        return changed(configuration, change)
+    except ValueError:
+        return None

@@ -1,0 +1,189 @@
+"""One run of a node's program on a simulated machine: storage, replica, and the services that clients reach.
+
+Everything that happens to a process comes in through :meth:`Process.enter`, which knows whether the process
+still runs, and stops it where a fault of the disk says so.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from matchengine.node.replica import Replica
+from matchengine.raft.config import RaftConfig
+from matchengine.raft.messages import Request
+from matchengine.raft.ready import SoftState
+from matchengine.raft.types import Entry, Restored, Role, Server
+from matchengine.sessions import SessionMachine, expire_envelope
+from matchengine.state_machine import StateMachine
+from matchengine.storage.simulated import PowerLoss
+from matchengine.storage.storage import Storage, open_storage
+from matchengine.testing.simulator.disk import DiskQueue, Worker
+from matchengine.testing.simulator.network import CALL_CLASSES, Call
+from matchengine.testing.simulator.services import Services
+from matchengine.testing.simulator.witness import Executions, Witness
+from matchengine.transport.wire import make_header
+
+if TYPE_CHECKING:
+    from matchengine.node.contracts import Outcome
+    from matchengine.testing.simulator.host import Host
+    from matchengine.testing.simulator.world import World
+
+#: Small, so that the log has many segments and every one of its seams is passed often.
+SEGMENT_BYTES: Final = 16 * 1024
+#: A busy program takes a while to come to the work that it was woken for.
+_LATE: Final = 0.1
+_LATE_US: Final = (20, 2_000)
+
+
+class Process:
+    """A node while its program runs; ``number`` counts the processes of a simulation."""
+
+    def __init__(self, world: World, host: Host, number: int) -> None:
+        self.world = world
+        self.host = host
+        self.id = host.id
+        self.number = number
+        self.ended = False
+        self.failure: Exception | None = None
+        self.ticks = 0
+        self.header = make_header(host.id, host.address)
+        self.calls: tuple[deque[Call], ...] = tuple(deque() for _ in range(CALL_CLASSES))
+        self._pump_due = False
+        self._chance = world.stream("process", number)
+        self._tick_us = world.timing.tick_ms * 1000
+
+    # --- life ------------------------------------------------------------------------------
+
+    def start(self, first: Restored | None) -> None:
+        """Open the storage and take part; ``first`` is what a new cluster begins with.
+
+        Raises StorageError for a directory that is refused, and PowerLoss where a fault strikes.
+        """
+        world, host = self.world, self.host
+        self.storage = self._open()
+        restored = self.storage.restore()
+        if first is not None and not restored.entries and restored.snapshot is None:
+            self.storage.bootstrap(first)
+            restored = first
+        world.checkers.started(self, restored)
+        self._user = world.workload.machine()
+        self.sessions = SessionMachine(Executions(self._user, self._executed))
+        self.machine: StateMachine = Witness(world.checkers, self, self.sessions)
+        self.disk = DiskQueue(self, world.timeline, host.disk)
+        self.services = Services(self)
+        self.replica = Replica(
+            RaftConfig(host.id, host.address, world.timing, **world.limits),
+            restored,
+            self.machine,
+            rng=self._chance,
+            disk=self.disk,
+            network=self,
+            worker=Worker(self, world.timeline, host.disk),
+            clock=host,
+            snapshots=self.storage.snapshots,
+            policy=world.policy,
+            wake=self._wake,
+            on_soft_state=self._soft_state_changed,
+            on_stop=self._on_stop,
+        )
+        world.timeline.after(host.tick_us, self._tick)
+
+    def _open(self) -> Storage:
+        return open_storage(
+            Path("/", self.host.id),
+            self.host.id,
+            segment_bytes=SEGMENT_BYTES,
+            new_salt=lambda: self._chance.randrange(0, 2**32),
+            fs=self.host.disk.files,
+        )
+
+    def enter(self, action: Callable[..., None], *args: Any) -> None:
+        """``action(*args)`` happens to this process, now or when it wakes from a pause, unless it has ended."""
+        if self.ended:
+            return
+        if self.host.paused:
+            self.host.backlog.append((action, args))
+            return
+        try:
+            action(*args)
+            if self._pump_due:
+                self._pump_soon()
+        except PowerLoss:
+            self.host.fell()
+            return
+        self.world.checkers.look(self)
+
+    def _wake(self) -> None:
+        self._pump_due = True
+
+    def _pump_soon(self) -> None:
+        self._pump_due = False
+        if self._chance.random() < _LATE:
+            self.world.timeline.after(self._chance.skewed(*_LATE_US), self.enter, self._pump)
+        else:
+            self._pump()
+
+    def _pump(self) -> None:
+        try:
+            more = self.replica.pump()
+        except Exception as error:  # noqa: BLE001 - as in the real adapter: part is done and the rest lost
+            self.replica.stop(error)
+            return
+        self._pump_due = False
+        if more:
+            self.world.timeline.after(10, self.enter, self._pump)
+
+    def _tick(self) -> None:
+        if not self.ended:
+            self.world.timeline.after(self.host.tick_us, self._tick)
+            if not self.host.paused:  # ticks that a stalled program missed are dropped
+                self.enter(self._ticked)
+
+    def _ticked(self) -> None:
+        self.ticks += 1
+        self.world.network.expire(self)
+        self.replica.tick()
+        self.services.tick()
+        self.world.checkers.ticked(self)
+
+    @property
+    def clock_us(self) -> int:
+        """Time by this process's own count of ticks."""
+        return self.ticks * self._tick_us
+
+    # --- contracts -------------------------------------------------------------------------
+
+    def send(self, to: Server, request: Request, outcome: Outcome) -> None:
+        """See :class:`matchengine.node.contracts.Network`."""
+        self.world.network.send(self, to, request, outcome)
+
+    def _soft_state_changed(self, state: SoftState) -> None:
+        if self.world.trace.on:
+            self.world.note(self.id, f"{state.role.name.lower()} t{state.term} leader {state.leader_id or '?'}")
+        self.world.checkers.soft_state(self, state)
+
+    def _on_stop(self, error: Exception) -> None:
+        self.failure = error
+        self.world.timeline.after(0, self.host.stopped, self, error)
+
+    # --- state -----------------------------------------------------------------------------
+
+    @property
+    def leads(self) -> bool:
+        """Whether this node leads, as far as it knows."""
+        return not self.ended and self.replica.soft_state.role is Role.LEADER
+
+    def answer(self, query: int) -> object:
+        """The state machine's answer to a query of the workload."""
+        return self.world.workload.read(self._user, query)
+
+    def _executed(self, entry: Entry) -> None:
+        self.world.checkers.executed(self, entry)
+
+    def propose_expiry(self, idle_ns: int) -> None:
+        """What a leader does now and then: an entry that ends idle sessions, if there are any."""
+        if self.leads and self.sessions.has_idle_sessions(idle_ns, self.host.now_ns()):
+            self.replica.apply(expire_envelope(idle_ns), lambda _outcome, _error: None)

@@ -1,0 +1,162 @@
+"""What a node offers to clients and to other nodes, on the replica's callbacks.
+
+The rules are those of the gRPC services: a stream's requests are proposed as they come, their answers go out in the
+order of the requests, and the first failure ends the stream; a read waits for a read index and for its own node
+to have applied it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from matchengine.errors import BusyError, NotLeaderError
+from matchengine.node.engine import Outcome
+from matchengine.sessions import SessionAnswer, command_envelope, decode_answer, keep_alive_envelope, open_envelope
+from matchengine.testing.simulator.timeline import MS
+
+if TYPE_CHECKING:
+    from matchengine.testing.simulator.process import Process
+
+#: Called once, with a result or with an error.
+Reply: TypeAlias = Callable[[object, Exception | None], None]
+
+#: How often a leader looks for idle sessions, as a part of the time after which one is.
+_LOOKS: Final = 10
+
+
+class Services:
+    """The services of one process."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._idle_us = process.world.session_idle_us
+        self._looked = 0
+
+    def tick(self) -> None:
+        """A tick has passed, and perhaps it is time to look for idle sessions."""
+        clock = self._process.clock_us
+        if clock - self._looked >= self._idle_us // _LOOKS:
+            self._looked = clock
+            self._process.propose_expiry(self._idle_us * 1000)
+
+    # --- status and sessions ---------------------------------------------------------------
+
+    def status(self, reply: Reply) -> None:
+        """(whether this node leads, the known leader's address)."""
+        reply((self._process.leads, self._process.replica.soft_state.leader_address), None)
+
+    def open_session(self, name: str, reply: Reply) -> None:
+        """A :class:`SessionAnswer` with the new session's id."""
+        self._ask(open_envelope(name), reply)
+
+    def keep_alive(self, session_id: int, reply: Reply) -> None:
+        """A :class:`SessionAnswer`."""
+        self._ask(keep_alive_envelope(session_id), reply)
+
+    def _ask(self, envelope: bytes, reply: Reply) -> None:
+        self._process.replica.apply(envelope, _decoded(reply))
+
+    # --- reads -----------------------------------------------------------------------------
+
+    def read(self, query: int, reply: Reply) -> None:
+        """(applied index, the machine's answer to the workload's query of this number)."""
+        process = self._process
+
+        def at(index: object, error: Exception | None) -> None:
+            if error is not None or not isinstance(index, int):
+                reply(None, error)
+            else:
+                process.replica.wait_applied(index, answer)
+
+        def answer(_outcome: Outcome | None, error: Exception | None) -> None:
+            if error is None and not process.replica.machine_is_readable:
+                error = BusyError("the state is being replaced by a snapshot from the leader; retry later")
+            if error is not None:
+                reply(None, error)
+            else:
+                reply((process.replica.applied, process.answer(query)), None)
+
+        if process.leads:
+            self.read_index(at)
+        else:
+            self._ask_leader(at)
+
+    def read_index(self, reply: Reply) -> None:
+        """Leader only: an index from which reads are linearizable."""
+
+        def done(outcome: Outcome | None, error: Exception | None) -> None:
+            reply(None if outcome is None else outcome.index, error)
+
+        self._process.replica.read_index(done)
+
+    def _ask_leader(self, reply: Reply) -> None:
+        process = self._process
+        address = process.replica.soft_state.leader_address
+        if not address:
+            reply(None, NotLeaderError())
+            return
+
+        def done(result: object, error: Exception | None) -> None:
+            process.enter(reply, result, error)
+
+        patience = process.world.timing.election_timeout_ms * MS
+        process.world.call(process.id, address, patience, lambda services, back: services.read_index(back), done)
+
+
+class _Slot:
+    """A request whose answer waits for its turn."""
+
+    __slots__ = ("error", "outcome", "sequence", "settled")
+
+    def __init__(self, sequence: int) -> None:
+        self.sequence = sequence
+        self.settled = False
+        self.outcome: Outcome | None = None
+        self.error: Exception | None = None
+
+
+class CommandStream:
+    """The server's end of a client's stream.
+
+    ``answer(sequence, answer)`` and ``end(error)`` carry what goes back; nothing follows ``end``.
+    """
+
+    def __init__(
+        self, process: Process, answer: Callable[[int, SessionAnswer], None], end: Callable[[Exception | None], None]
+    ) -> None:
+        self._process = process
+        self._answer = answer
+        self._end = end
+        self._slots: deque[_Slot] = deque()
+        self._ended = False
+
+    def request(self, session_id: int, sequence: int, acknowledged: int, command: bytes) -> None:
+        """A command has arrived."""
+        if self._ended:
+            return
+        slot = _Slot(sequence)
+        self._slots.append(slot)
+
+        def settle(outcome: Outcome | None, error: Exception | None) -> None:
+            slot.settled, slot.outcome, slot.error = True, outcome, error
+            self._flush()
+
+        self._process.replica.apply(command_envelope(session_id, sequence, acknowledged, command), settle)
+
+    def _flush(self) -> None:
+        while self._slots and self._slots[0].settled and not self._ended:
+            slot = self._slots.popleft()
+            if slot.outcome is None:
+                self._ended = True
+                self._end(slot.error)
+            else:
+                self._answer(slot.sequence, decode_answer(slot.outcome.result))
+
+
+def _decoded(reply: Reply) -> Callable[[Outcome | None, Exception | None], None]:
+    def done(outcome: Outcome | None, error: Exception | None) -> None:
+        reply(None if outcome is None else decode_answer(outcome.result), error)
+
+    return done

@@ -1,0 +1,160 @@
+"""Running one simulation: faults for so many steps, then peace, in which the cluster has to recover."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+import msgspec
+
+from matchengine.testing.simulator.faults import ALL, Fault, Schedule
+from matchengine.testing.simulator.invariants import InvariantError
+from matchengine.testing.simulator.oracle import digest
+from matchengine.testing.simulator.timeline import SECOND
+from matchengine.testing.simulator.trace import WORLD
+from matchengine.testing.simulator.workloads import ExchangeWorkload, Workload
+from matchengine.testing.simulator.world import World
+
+#: Within this time after the last fault everything has to work again, in microseconds.
+RECOVERY_US: Final = 60 * SECOND
+DEFAULT_STEPS: Final = 20_000
+DEFAULT_NODES: Final = 3
+PROGRESS: Final = "progress"
+AGREEMENT: Final = "agreement"
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What one run is made of; equal plans give equal runs.
+
+    ``steps`` are events under faults; ``keep`` names the faults of the schedule that happen, None all of them.
+    ``without`` names checkers that are left out.
+    """
+
+    seed: int
+    steps: int = DEFAULT_STEPS
+    nodes: int = DEFAULT_NODES
+    faults: tuple[Fault, ...] = ALL
+    keep: tuple[int, ...] | None = None
+    without: tuple[str, ...] = ()
+
+
+class Result(msgspec.Struct, frozen=True):
+    """How a run went; ``failure`` is None when every rule held."""
+
+    plan: Plan
+    failure: InvariantError | None
+    steps: int
+    simulated_us: int
+    counts: dict[str, int]
+    faults: Sequence[tuple[int, int, str]]
+    trace: Sequence[str]
+
+
+def run(plan: Plan, workload: Workload | None = None, *, traced: bool = False) -> Result:
+    """Run one plan, of the exchange unless ``workload`` says otherwise."""
+    world = World(plan.seed, plan.nodes, workload or ExchangeWorkload(), traced=traced, without=frozenset(plan.without))
+    simulation = _Simulation(world, plan)
+    failure = None
+    with _quiet():
+        try:
+            simulation.run()
+        except InvariantError as error:
+            failure = error
+            world.note(WORLD, f"FAILED: {error}")
+    return Result(
+        plan,
+        failure,
+        world.timeline.steps,
+        world.timeline.now,
+        dict(world.counts),
+        simulation.schedule.log,
+        world.trace.lines() if traced else (),
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What the storage would log about crashes is in the trace, if anywhere."""
+    logger = logging.getLogger("matchengine")
+    was = logger.disabled, logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.disabled, logger.level = was
+
+
+class _Simulation:
+    def __init__(self, world: World, plan: Plan) -> None:
+        self._world = world
+        self._plan = plan
+        world.start()
+        self.schedule = Schedule(world, plan.faults, None if plan.keep is None else frozenset(plan.keep))
+
+    def run(self) -> None:
+        timeline, steps = self._world.timeline, self._plan.steps
+        while timeline.steps < steps:
+            timeline.step()
+        self.schedule.stop()
+        self._world.note(WORLD, "the faults are over")
+        self._recover()
+
+    def _recover(self) -> None:
+        """Everybody gets an answer to a command given from now on, and all members agree."""
+        world, timeline = self._world, self._world.timeline
+        bound = timeline.now + RECOVERY_US
+        wanted = {client: client.answered + 3 for client in world.clients}
+        while any(client.answered < goal for client, goal in wanted.items()):
+            self._step(bound, "a client gets no answers")
+        world.is_closing = True
+        while not self._all_agree():
+            self._step(bound, "the members do not come to the same state")
+        self._compare()
+
+    def _step(self, bound: int, complaint: str) -> None:
+        if self._world.timeline.now > bound:
+            raise InvariantError(PROGRESS, f"{complaint} within {RECOVERY_US // SECOND} s after the last fault")
+        self._world.timeline.step()
+
+    def _all_agree(self) -> bool:
+        """Whether clients rest, and every member has applied all that its leader has."""
+        world = self._world
+        if any(client.queue for client in world.clients):
+            return False
+        leader = world.leader()
+        if leader is None or leader.process is None:
+            return False
+        core = leader.process.replica.core
+        log = core.log
+        if log.commit != log.last_index or log.applied != log.commit or not core.membership.is_settled:
+            return False
+        hosts = [world.hosts[server.id] for server in core.membership.latest.servers]
+        return all(
+            h.process is not None
+            and h.process.replica.applied == log.commit
+            and not h.process.replica.core.log.restoring
+            for h in hosts
+        )
+
+    def _compare(self) -> None:
+        world = self._world
+        leader = world.leader()
+        assert leader is not None
+        assert leader.process is not None
+        process = leader.process
+        for server in process.replica.core.membership.latest.servers:
+            other = world.hosts[server.id].process
+            assert other is not None
+            if digest(other.sessions) != digest(process.sessions):
+                raise InvariantError(AGREEMENT, f"{server.id} and {leader.id} differ at {process.replica.applied}")
+
+
+def named(kinds: Collection[str]) -> tuple[Fault, ...]:
+    """Kinds of faults by their names; ValueError for one that is none."""
+    known = {kind.value: kind for kind in Fault}
+    unknown = sorted(set(kinds) - known.keys())
+    if unknown:
+        raise ValueError(f"faults: {', '.join(unknown)} is none of {', '.join(known)}")
+    return tuple(kind for kind in Fault if kind.value in set(kinds))

@@ -1,0 +1,39 @@
+"""Simulated time: one queue of events, each at its microsecond, those of one moment in the order of their making."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
+
+MS: Final = 1_000
+SECOND: Final = 1_000_000
+
+_Event: TypeAlias = tuple[int, int, Callable[..., None], tuple[Any, ...]]
+
+
+class Timeline:
+    """``now`` in microseconds since the start; ``steps`` counts the events that have happened."""
+
+    __slots__ = ("_made", "_queue", "now", "steps")
+
+    def __init__(self) -> None:
+        self.now = 0
+        self.steps = 0
+        self._made = 0
+        self._queue: list[_Event] = []
+
+    def after(self, delay: int, action: Callable[..., None], *args: Any) -> None:
+        """Do ``action(*args)`` in ``delay`` microseconds."""
+        self._made += 1
+        heapq.heappush(self._queue, (self.now + delay, self._made, action, args))
+
+    def at(self, time: int, action: Callable[..., None], *args: Any) -> None:
+        """Do ``action(*args)`` at ``time``, or now if that is over."""
+        self.after(max(0, time - self.now), action, *args)
+
+    def step(self) -> None:
+        """The next event happens."""
+        self.now, _, action, args = heapq.heappop(self._queue)
+        self.steps += 1
+        action(*args)
