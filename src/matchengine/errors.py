@@ -34,3 +34,7 @@ class BusyError(RefusedError):
 
 class StoppedError(MatchEngineError):
     """The node has stopped, and the request with it: nothing was executed.  The text says why."""
+
+
+class EngineError(MatchEngineError):
+    """The process that runs the engine cannot be started, has failed, or is gone: the node stops."""

@@ -47,7 +47,7 @@ def test_another_process_is_refused(tmp_path):
         env={"PYTHONPATH": str(Path(__file__).parents[2] / "src")},
         check=False,
     )
-    assert "DataDirError" in second.stderr
+    assert "DataDirInUseError" in second.stderr
     assert "another process uses this directory" in second.stderr
     first.close()
 

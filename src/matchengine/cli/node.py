@@ -13,7 +13,7 @@ from matchengine.cli.exits import Exit, complain
 from matchengine.cli.loop import run, stop_at_eof
 from matchengine.exchange.state_machine import ExchangeStateMachine
 from matchengine.raft.config import PROFILES
-from matchengine.runtime.config import NodeConfig, is_loopback
+from matchengine.runtime.config import ENGINE_TIMING, EngineName, NodeConfig, is_loopback
 from matchengine.runtime.node import Node
 from matchengine.runtime.process import run_node
 from matchengine.service import exchange_services, serve
@@ -27,7 +27,8 @@ def node(
     address: str = "127.0.0.1:50051",
     listen: str = "",
     bootstrap: Annotated[bool, Parameter(negative="")] = False,
-    profile: Literal["fast", "hashicorp"] = "fast",
+    profile: Literal["fast", "hashicorp"] | None = None,
+    engine: EngineName = "matchengine",
     until_eof: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Run one node of a cluster, until SIGTERM or Ctrl-C.
@@ -51,13 +52,16 @@ def node(
     bootstrap
         Found a new cluster with this node as its only member; the others are added with `matchengine member add`.
     profile
-        `fast` for clusters of these nodes; `hashicorp` for clusters shared with HashiCorp's.
+        `fast` for clusters of these nodes; `hashicorp` for those shared with HashiCorp's; by default the engine's own.
+    engine
+        `matchengine`, which needs nothing more, or `hashicorp`: HashiCorp Raft, built by `make engine`.
     until_eof
         Stop when standard input ends, too: a program that starts nodes through a pipe cannot leave them behind.
 
     """
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    config = NodeConfig(id, address, data_dir, listen=listen, bootstrap=bootstrap, timing=PROFILES[profile])
+    timing = PROFILES[profile] if profile else ENGINE_TIMING[engine]
+    config = NodeConfig(id, address, data_dir, listen=listen, bootstrap=bootstrap, engine=engine, timing=timing)
     if not is_loopback(config.listen_address):
         complain(f"listening on {config.listen_address}: whoever reaches it can trade, there is no authentication")
     if until_eof:

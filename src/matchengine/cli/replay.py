@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from matchengine.cli.exits import Exit, complain
 from matchengine.cli.loop import run
 from matchengine.cli.options import Whole
+from matchengine.cluster.local import ClusterEngine
 from matchengine.replay.command import ReplayOptions, ReplayResult
 from matchengine.replay.command import replay as run_replay
 from matchengine.replay.errors import InputError
@@ -29,6 +30,7 @@ def replay(
     json: Annotated[bool, Parameter(negative="")] = False,
     work_dir: Path | None = None,
     window: Whole = 32,
+    engine: ClusterEngine = "matchengine",
 ) -> int:
     """Replay a recording of order flow and judge the fills.
 
@@ -59,11 +61,13 @@ def replay(
         Where the nodes' throw-away directories go; must be on a disk.
     window
         Most batches under way at once.
+    engine
+        What the nodes run on: ours, HashiCorp Raft, or both in one cluster.
 
     """
     try:
         options = ReplayOptions(
-            path, format, nodes, batch, _fractions(kill_leader_at), expect_sha256, reports, work_dir, window
+            path, format, nodes, batch, _fractions(kill_leader_at), expect_sha256, reports, work_dir, window, engine
         )
         result = run_replay(options, run)
     except InputError as error:

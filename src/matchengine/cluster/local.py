@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import grpc
 
@@ -13,7 +13,9 @@ from matchengine.client.admin import Admin
 from matchengine.client.channels import Channels
 from matchengine.client.leader import LeaderFinder
 from matchengine.cluster.processes import ClusterError, NodeProcess, free_addresses
-from matchengine.errors import MatchEngineError
+from matchengine.errors import EngineError, MatchEngineError
+from matchengine.runtime.config import EngineName
+from matchengine.runtime.hashicorp.process import find_program
 from matchengine.v1.cluster_pb2 import StatusResponse
 
 #: A cold start of three interpreters on two busy cores takes seconds.
@@ -22,12 +24,44 @@ _POLL_S: Final = 0.02
 _HASH_S: Final = 10.0
 
 
+#: What the nodes of a cluster run on.  A mixed one is founded by a node of ours; all others are HashiCorp Raft's.
+ClusterEngine = Literal["matchengine", "hashicorp", "mixed"]
+
+
+def engine_of(engine: ClusterEngine, number: int) -> EngineName:
+    """The engine of the node with this number, from 1.
+
+    In a mixed cluster of three the founder is ours and leads first; when it is killed, one of the others takes over.
+    """
+    if engine == "mixed":
+        return "matchengine" if number == 1 else "hashicorp"
+    return engine
+
+
+def require_engine(engine: ClusterEngine) -> None:
+    """ClusterError, before anything is started, when the program of a HashiCorp node is missing."""
+    if engine != "matchengine":
+        try:
+            find_program()
+        except EngineError as error:
+            raise ClusterError(str(error)) from error
+
+
 class LocalCluster:
     """``size`` nodes in ``folder``; the first founds the cluster, the others are added as voters."""
 
-    def __init__(self, size: int, folder: Path) -> None:
+    def __init__(self, size: int, folder: Path, engine: ClusterEngine = "matchengine") -> None:
+        require_engine(engine)
+        profile = "hashicorp" if engine == "mixed" else ""
         self.nodes = [
-            NodeProcess(f"node{number}", address, folder, bootstrap=number == 1)
+            NodeProcess(
+                f"node{number}",
+                address,
+                folder,
+                bootstrap=number == 1,
+                engine=engine_of(engine, number),
+                profile=profile,
+            )
             for number, address in enumerate(free_addresses(size), 1)
         ]
         self._channels = Channels()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from matchengine.errors import MatchEngineError
+from matchengine.runtime.config import EngineName
 
 _TAIL_BYTES: Final = 2000
 
@@ -87,18 +88,37 @@ class Process:
 
 
 class NodeProcess(Process):
-    """``matchengine node`` with a fixed id, address and data directory."""
+    """``matchengine node`` with a fixed id, address, engine and data directory."""
 
-    def __init__(self, node_id: str, address: str, folder: Path, *, bootstrap: bool) -> None:
-        command = node_command(node_id, address, folder / node_id, bootstrap=bootstrap)
+    def __init__(
+        self,
+        node_id: str,
+        address: str,
+        folder: Path,
+        *,
+        bootstrap: bool,
+        engine: EngineName = "matchengine",
+        profile: str = "",
+    ) -> None:
+        command = node_command(node_id, address, folder / node_id, bootstrap=bootstrap, engine=engine, profile=profile)
         super().__init__(node_id, command, folder / f"{node_id}.log")
         self.address = address
+        self.engine = engine
 
 
-def node_command(node_id: str, address: str, data_dir: Path, *, bootstrap: bool) -> list[str]:
-    """The command line of one node that ends with the program that starts it."""
+def node_command(
+    node_id: str,
+    address: str,
+    data_dir: Path,
+    *,
+    bootstrap: bool,
+    engine: EngineName = "matchengine",
+    profile: str = "",
+) -> list[str]:
+    """The command line of one node that ends with the program that starts it; no ``profile``: the engine's own."""
     command = [sys.executable, "-m", "matchengine.cli.main", "node"]
-    command += ["--id", node_id, "--address", address, "--data-dir", str(data_dir), "--until-eof"]
+    command += ["--id", node_id, "--address", address, "--data-dir", str(data_dir), "--until-eof", "--engine", engine]
+    command += ["--profile", profile] if profile else []
     return [*command, "--bootstrap"] if bootstrap else command
 
 

@@ -27,7 +27,11 @@ OnSnapshot: TypeAlias = Settle[SnapshotMeta]
 
 
 class MachineRoom:
-    """``on_applied(entries, results, index)`` follows every batch and every restore (then without entries)."""
+    """``on_applied(entries, results, index)`` follows every batch and every restore (then without entries).
+
+    ``on_due`` is told when the policy wants a snapshot, if somebody else decides when one is taken; it is told
+    once until one is.
+    """
 
     def __init__(
         self,
@@ -40,6 +44,7 @@ class MachineRoom:
         on_applied: OnApplied,
         on_snapshot: Callable[[SnapshotMeta], None],
         on_error: Callable[[Exception], None],
+        on_due: Callable[[], None] | None = None,
     ) -> None:
         self._machine = machine
         self._worker = worker
@@ -48,6 +53,8 @@ class MachineRoom:
         self._on_applied = on_applied
         self._on_snapshot = on_snapshot
         self._on_error = on_error
+        self._on_due = on_due
+        self._due_told = False
         self._queue: deque[tuple[Entry, ...]] = deque()
         self._capturing = False
         self._persisting = False
@@ -139,25 +146,28 @@ class MachineRoom:
         """Take one as soon as possible; ``done`` hears of it."""
         if not self._entries_since_snapshot:
             done(None, RefusedError("nothing new to snapshot"))
-            return
+        else:
+            self.capture(done)
+
+    def capture(self, done: OnSnapshot) -> None:
+        """Take one as soon as possible, whether there is anything new or not."""
         self._asked.append(done)
         self._begin_snapshot()
 
     def _snapshot_if_due(self) -> None:
-        due = (
-            self._asked
-            or self._entries_since_snapshot >= self._policy.entries
-            or self._bytes_since_snapshot >= self._policy.bytes
-        )
-        if due:
+        due = self._entries_since_snapshot >= self._policy.entries or self._bytes_since_snapshot >= self._policy.bytes
+        if self._asked or (due and self._on_due is None):
             self._begin_snapshot()
+        elif due and self._on_due is not None and not self._due_told:
+            self._due_told = True
+            self._on_due()
 
     def _begin_snapshot(self) -> None:
         if self.restoring or self._capturing or self._persisting or self._stopped:
             return
         meta = SnapshotMeta(self.applied, self._applied_term, self._configuration, self._configuration_index)
         self._capturing = self._persisting = True
-        self._entries_since_snapshot = self._bytes_since_snapshot = 0
+        self._start_counting()
         self._served, self._asked = self._asked, []
 
         def captured(chunks: Iterator[bytes] | None, error: Exception | None) -> None:
@@ -172,13 +182,14 @@ class MachineRoom:
 
         def persisted(meta: SnapshotMeta | None, error: Exception | None) -> None:
             self._persisting = False
-            if meta is None:
+            if meta is not None:
+                self._on_snapshot(meta)
+            elif not isinstance(error, RefusedError):  # refused: whoever keeps snapshots did not want it
                 self._on_error(error or RuntimeError("snapshot: not written"))
                 return
-            self._on_snapshot(meta)
             served, self._served = self._served, []
             for done in served:
-                done(meta, None)
+                done(meta, error)
             self._snapshot_if_due()
 
         self._worker.run(self._machine.snapshot, captured)
@@ -209,7 +220,11 @@ class MachineRoom:
         self._applied_term = meta.term
         self._configuration = meta.configuration
         self._configuration_index = meta.configuration_index
+        self._start_counting()
+
+    def _start_counting(self) -> None:
         self._entries_since_snapshot = self._bytes_since_snapshot = 0
+        self._due_told = False
 
 
 def _with_gaps(entries: tuple[Entry, ...], commands: list[Entry], results: Iterable[bytes]) -> Iterable[bytes]:

@@ -12,7 +12,7 @@ import msgspec
 
 from matchengine.client.exchange import ExchangeClient, ExchangeReader
 from matchengine.cluster.folders import work_folder
-from matchengine.cluster.local import LocalCluster
+from matchengine.cluster.local import ClusterEngine, LocalCluster
 from matchengine.exchange.layout import MAX_COMMANDS
 from matchengine.replay.errors import InputError
 from matchengine.replay.flash import judge_flash, load_flash
@@ -40,6 +40,7 @@ class ReplayOptions(msgspec.Struct, frozen=True):
     reports: Path | None = None
     work_dir: Path | None = None
     window: int = 32
+    engine: ClusterEngine = "matchengine"
 
     def __post_init__(self) -> None:
         if self.nodes not in NODES:
@@ -48,6 +49,10 @@ class ReplayOptions(msgspec.Struct, frozen=True):
             raise InputError(f"--batch {self.batch} is not from 1 to {MAX_COMMANDS}, the most that fits a log entry")
         if not MIN_WINDOW <= self.window <= MAX_WINDOW:
             raise InputError(f"--window {self.window} is not from {MIN_WINDOW} to {MAX_WINDOW}")
+        if self.engine != "matchengine" and self.nodes == 0:
+            raise InputError(f"--engine {self.engine} needs nodes: --nodes 0 has no log")
+        if self.engine == "mixed" and self.nodes < 3:
+            raise InputError(f"--engine mixed needs --nodes 3, not {self.nodes}")
         self._check_kills()
         self._check_expected()
 
@@ -140,7 +145,7 @@ def _run(options: ReplayOptions, runner: Runner, workload: Workload) -> Outcome:
 
 async def _run_on_nodes(options: ReplayOptions, workload: Workload, plan: Plan) -> Outcome:
     with work_folder(options.work_dir) as folder:
-        cluster = LocalCluster(options.nodes, folder)
+        cluster = LocalCluster(options.nodes, folder, options.engine)
         try:
             await cluster.start()
             async with (

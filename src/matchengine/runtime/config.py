@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
+from typing import Final, Literal, cast
 
 import msgspec
 
 from matchengine.node.policy import SnapshotPolicy
-from matchengine.raft.config import FAST, Timing
+from matchengine.raft.config import FAST, HASHICORP, Timing
+
+#: What replicates the log: ours, or HashiCorp Raft in a process of its own.
+EngineName = Literal["matchengine", "hashicorp"]
+ENGINE_TIMING: Final[dict[EngineName, Timing]] = {"matchengine": FAST, "hashicorp": HASHICORP}
 
 
 class NodeConfig(msgspec.Struct, frozen=True):
@@ -17,6 +22,8 @@ class NodeConfig(msgspec.Struct, frozen=True):
     ``bootstrap`` makes the node the only voter of a new cluster if its directory is empty.
     ``session_idle_s`` ends sessions that were silent for longer, by an entry in the log.
     ``trailing_entries`` is HashiCorp Raft's TrailingLogs: so many entries stay in the log behind a snapshot.
+    ``timing`` is by default the engine's own: fast, or HashiCorp Raft's.  ``engine_program`` is where the
+    program of the HashiCorp engine is, if it is not where ``make engine`` leaves it.
     """
 
     id: str
@@ -24,12 +31,16 @@ class NodeConfig(msgspec.Struct, frozen=True):
     data_dir: Path
     listen: str = ""
     bootstrap: bool = False
-    timing: Timing = FAST
+    timing: Timing = cast("Timing", None)  # set below, so that whoever reads it finds one
     snapshots: SnapshotPolicy = SnapshotPolicy()
     session_idle_s: float = 600.0
     trailing_entries: int = 10240
+    engine: EngineName = "matchengine"
+    engine_program: Path | None = None
 
     def __post_init__(self) -> None:
+        if cast("Timing | None", self.timing) is None:
+            msgspec.structs.force_setattr(self, "timing", ENGINE_TIMING[self.engine])
         for field, value in (("address", self.address), ("listen", self.listen_address)):
             check_address(field, value)
         if not self.id:

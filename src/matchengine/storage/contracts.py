@@ -31,6 +31,10 @@ class RecoveryError(StorageError):
     """The members that an operator forces upon the node cannot be taken; nothing has been changed."""
 
 
+class DataDirInUseError(DataDirError):
+    """Another process holds the data directory's lock."""
+
+
 class LogStore(Protocol):
     """The entries, contiguous from ``first_index`` to ``last_index`` (``first - 1`` when empty)."""
 

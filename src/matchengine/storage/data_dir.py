@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from matchengine.storage.contracts import DataDirError
+from matchengine.storage.contracts import DataDirError, DataDirInUseError
 from matchengine.storage.files import FileSystem, OsFileSystem, make_directory, read_file, replace_file, temporary_path
 
 FORMAT_VERSION = 1
@@ -53,31 +53,42 @@ class DataDir:
         return self.path / "peers.json"
 
     @classmethod
-    def open(cls, path: Path, node_id: str, *, create: bool = True, fs: FileSystem | None = None) -> DataDir:
-        """Lock the directory of node ``node_id``, and make it when ``create`` allows; raises DataDirError."""
+    def open(
+        cls, path: Path, node_id: str, *, create: bool = True, fs: FileSystem | None = None, engine: str = ENGINE
+    ) -> DataDir:
+        """Lock the directory of node ``node_id``, and make it when ``create`` allows.
+
+        Raises DataDirError, also for a directory of another engine: none can read the other's log.
+        """
         fs = fs if fs is not None else OsFileSystem()
         if not 0 < len(node_id.encode()) <= _NODE_ID_LIMIT:
             raise DataDirError(f"node id {node_id!r}: must have 1 to {_NODE_ID_LIMIT} bytes")
         try:
-            return cls._open(fs, path, node_id, create)
+            return cls._open(fs, path, _NodeFile(engine, FORMAT_VERSION, node_id), create)
         except OSError as error:
             raise DataDirError(f"{path}: {error}; choose a directory that this user can read and write") from error
 
     @classmethod
-    def _open(cls, fs: FileSystem, path: Path, node_id: str, create: bool) -> DataDir:
+    def _open(cls, fs: FileSystem, path: Path, owner: _NodeFile, create: bool) -> DataDir:
         if create and not fs.exists(_node_file(path)):
             make_directory(fs, path)
         _refuse_foreign(fs, path, create)
         handle = fs.create(path / "lock")
         try:
             _take_lock(fs, handle, path)
-            _claim(fs, path, node_id)
+            _claim(fs, path, owner)
             # A process that was killed may have named files without syncing their names.
             fs.fsync_dir(path)
         except BaseException:
             fs.close(handle)
             raise
         return cls(fs, path, handle)
+
+    @property
+    def lock(self) -> int:
+        """The descriptor of the lock; a process that inherits it holds the directory as well."""
+        assert self._lock is not None
+        return self._lock
 
     def close(self) -> None:
         """Give the lock back."""
@@ -106,27 +117,30 @@ def _refuse_foreign(fs: FileSystem, path: Path, create: bool) -> None:
 
 def _take_lock(fs: FileSystem, handle: int, path: Path) -> None:
     if not fs.lock(handle):
-        raise DataDirError(f"{path}: another process uses this directory; stop it, or choose another directory")
+        raise DataDirInUseError(f"{path}: another process uses this directory; stop it, or choose another directory")
 
 
-def _claim(fs: FileSystem, path: Path, node_id: str) -> None:
+def _claim(fs: FileSystem, path: Path, owner: _NodeFile) -> None:
     file = _node_file(path)
     if not fs.exists(file):
-        replace_file(fs, file, msgspec.json.encode(_NodeFile(ENGINE, FORMAT_VERSION, node_id)) + b"\n")
+        replace_file(fs, file, msgspec.json.encode(owner) + b"\n")
         return
     try:
         found = msgspec.json.decode(read_file(fs, file, _NODE_FILE_LIMIT), type=_NodeFile)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DataDirError(f"{file}: {error}; restore the file from a copy, or choose an empty directory") from error
-    if found.engine != ENGINE:
-        raise DataDirError(f"{file}: the directory belongs to engine {found.engine!r}, not {ENGINE!r}; choose another")
+    if found.engine != owner.engine:
+        raise DataDirError(
+            f"{file}: the directory belongs to engine {found.engine!r}, not {owner.engine!r}; "
+            "start it with that engine, or join with a new id and an empty directory"
+        )
     if found.format != FORMAT_VERSION:
         raise DataDirError(
             f"{file}: format version {found.format}, this program reads {FORMAT_VERSION}; "
             "use the program that wrote it, or choose an empty directory"
         )
-    if found.node_id != node_id:
+    if found.node_id != owner.node_id:
         raise DataDirError(
-            f"{file}: the directory belongs to node {found.node_id!r}, not {node_id!r}; "
+            f"{file}: the directory belongs to node {found.node_id!r}, not {owner.node_id!r}; "
             "start with that id, or choose another directory"
         )

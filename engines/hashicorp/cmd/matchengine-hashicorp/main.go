@@ -11,10 +11,13 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/Jille/raft-grpc-leader-rpc/leaderhealth"
 	"github.com/Jille/raftadmin"
+	"github.com/hashicorp/raft"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/reflection"
 )
@@ -24,7 +27,11 @@ func main() {
 	if errors.Is(err, flag.ErrHelp) {
 		return
 	}
-	if err == nil {
+	switch {
+	case err != nil:
+	case settings.stateMachine == "bridge":
+		err = serveBridged(settings)
+	default:
 		err = serve(settings)
 	}
 	if err != nil {
@@ -42,6 +49,19 @@ type settings struct {
 	audit             string
 	snapshotThreshold uint64
 	trailingLogs      uint64
+	bridge            string
+	listen            string
+	heartbeatTimeout  time.Duration
+	electionTimeout   time.Duration
+	leaseTimeout      time.Duration
+	commitTimeout     time.Duration
+}
+
+func (s settings) listenAddress() string {
+	if s.listen != "" {
+		return s.listen
+	}
+	return s.address
 }
 
 func parse(arguments []string) (settings, error) {
@@ -51,7 +71,14 @@ func parse(arguments []string) (settings, error) {
 	flags.StringVar(&s.address, "address", "localhost:50051", "host:port to listen on, which is what peers are told")
 	flags.StringVar(&s.dataDir, "raft_data_dir", "data", "folder that holds the node's own, DATA/ID")
 	flags.BoolVar(&s.bootstrap, "raft_bootstrap", false, "found a cluster with this node as its only voter")
-	flags.StringVar(&s.stateMachine, "fsm", "words", "state machine: words")
+	flags.StringVar(&s.listen, "listen", "", "host:port to listen on, if it is not --address (fsm bridge)")
+	flags.StringVar(&s.stateMachine, "fsm", "words", "state machine: words, or bridge: the one of the process that starts this one")
+	flags.StringVar(&s.bridge, "bridge", "", "folder with the sockets of that process")
+	defaults := raft.DefaultConfig()
+	flags.DurationVar(&s.heartbeatTimeout, "heartbeat_timeout", defaults.HeartbeatTimeout, "HeartbeatTimeout of HashiCorp Raft")
+	flags.DurationVar(&s.electionTimeout, "election_timeout", defaults.ElectionTimeout, "its ElectionTimeout")
+	flags.DurationVar(&s.leaseTimeout, "leader_lease_timeout", defaults.LeaderLeaseTimeout, "its LeaderLeaseTimeout")
+	flags.DurationVar(&s.commitTimeout, "commit_timeout", defaults.CommitTimeout, "its CommitTimeout")
 	flags.StringVar(&s.audit, "audit", "", "file that gets a line for every applied command: index, term, hex of the data")
 	flags.Uint64Var(&s.snapshotThreshold, "snapshot_threshold", 8192, "entries after which a snapshot is taken")
 	flags.Uint64Var(&s.trailingLogs, "trailing_logs", 10240, "entries that stay in the log behind a snapshot")
@@ -63,8 +90,10 @@ func parse(arguments []string) (settings, error) {
 		return s, fmt.Errorf("%q: no such argument; see --help", flags.Arg(0))
 	case s.raftID == "":
 		return s, errors.New("--raft_id: is missing; a node needs an id")
-	case s.stateMachine != "words":
-		return s, fmt.Errorf("--fsm: %q is not words", s.stateMachine)
+	case s.stateMachine != "words" && s.stateMachine != "bridge":
+		return s, fmt.Errorf("--fsm: %q is neither words nor bridge", s.stateMachine)
+	case (s.stateMachine == "bridge") != (s.bridge != ""):
+		return s, errors.New("--bridge: belongs to --fsm bridge, which is what matchengine node --engine hashicorp starts")
 	}
 	return s, nil
 }
@@ -78,7 +107,11 @@ func serve(s settings) error {
 	if err != nil {
 		return err
 	}
-	node, err := openNode(s, words)
+	stores, err := openBolt(filepath.Join(s.dataDir, s.raftID))
+	if err != nil {
+		return err
+	}
+	node, err := openNode(s, words, stores)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log"
 	"os"
 	"path/filepath"
@@ -10,22 +11,33 @@ import (
 	transport "github.com/Jille/raft-grpc-transport"
 	"github.com/hashicorp/raft"
 	boltdb "github.com/hashicorp/raft-boltdb"
+	wal "github.com/hashicorp/raft-wal"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 )
 
-const snapshotsKept = 3
+const (
+	snapshotsKept = 3
+	entriesCached = 512
+)
 
 // node is HashiCorp Raft with its stores and its transport.
 type node struct {
 	raft      *raft.Raft
 	transport *transport.Manager
-	stores    []*boltdb.BoltStore
+	stores    *stores
 }
 
-// openNode starts Raft on the directory of this node, and founds a cluster when the settings ask for one.
-func openNode(s settings, machine raft.FSM) (*node, error) {
-	folder := filepath.Join(s.dataDir, s.raftID)
+// stores are what Raft keeps on disk.
+type stores struct {
+	logs      raft.LogStore
+	stable    raft.StableStore
+	snapshots *snapshotStore
+	closers   []io.Closer
+}
+
+// openBolt opens what HashiCorp Raft's gRPC example has: a log and a stable store in boltdb, snapshots in files.
+func openBolt(folder string) (*stores, error) {
 	if err := claim(folder); err != nil {
 		return nil, err
 	}
@@ -37,17 +49,39 @@ func openNode(s settings, machine raft.FSM) (*node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("stable store in %s: %w", folder, err)
 	}
-	snapshots, err := raft.NewFileSnapshotStore(folder, snapshotsKept, os.Stderr)
+	snapshots, err := openSnapshots(folder, os.Stderr)
 	if err != nil {
 		return nil, fmt.Errorf("snapshot store in %s: %w", folder, err)
 	}
-	config := raft.DefaultConfig()
-	config.LocalID = raft.ServerID(s.raftID)
-	config.SnapshotThreshold = s.snapshotThreshold
-	config.TrailingLogs = s.trailingLogs
+	return &stores{logs, stable, snapshots, []io.Closer{logs, stable}}, nil
+}
+
+// openWal opens a write-ahead log, which holds the stable store as well, and snapshots in files.
+func openWal(folder string) (*stores, error) {
+	path := filepath.Join(folder, "wal")
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return nil, err
+	}
+	log, err := wal.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("log store in %s: %w", path, err)
+	}
+	cache, err := raft.NewLogCache(entriesCached, timedLog{log})
+	if err != nil {
+		return nil, err
+	}
+	snapshots, err := openSnapshots(folder, os.Stderr)
+	if err != nil {
+		return nil, fmt.Errorf("snapshot store in %s: %w", folder, err)
+	}
+	return &stores{cache, log, snapshots, []io.Closer{log}}, nil
+}
+
+// openNode starts Raft on these stores, and founds a cluster when the settings ask for one.
+func openNode(s settings, machine raft.FSM, kept *stores) (*node, error) {
 	plain := []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}
 	peers := transport.New(raft.ServerAddress(s.address), plain)
-	r, err := raft.NewRaft(config, machine, logs, stable, snapshots, peers.Transport())
+	r, err := raft.NewRaft(configure(s), machine, kept.logs, kept.stable, kept.snapshots, peers.Transport())
 	if err != nil {
 		return nil, fmt.Errorf("raft: %w", err)
 	}
@@ -56,7 +90,23 @@ func openNode(s settings, machine raft.FSM) (*node, error) {
 			return nil, err
 		}
 	}
-	return &node{r, peers, []*boltdb.BoltStore{logs, stable}}, nil
+	return &node{r, peers, kept}, nil
+}
+
+func configure(s settings) *raft.Config {
+	config := raft.DefaultConfig()
+	config.LocalID = raft.ServerID(s.raftID)
+	config.SnapshotThreshold = s.snapshotThreshold
+	config.TrailingLogs = s.trailingLogs
+	config.HeartbeatTimeout = s.heartbeatTimeout
+	config.ElectionTimeout = s.electionTimeout
+	config.LeaderLeaseTimeout = s.leaseTimeout
+	config.CommitTimeout = s.commitTimeout
+	if s.stateMachine == "bridge" {
+		config.BatchApplyCh = true      // proposals that wait together are written together
+		config.ShutdownOnRemove = false // whether a removed node ends is for the other half to say
+	}
+	return config
 }
 
 // claim makes the node's directory, and refuses one that a node of the other engine owns.
@@ -89,7 +139,7 @@ func (n *node) handOver() {
 
 func (n *node) close() error {
 	errs := []error{n.raft.Shutdown().Error()}
-	for _, store := range n.stores {
+	for _, store := range n.stores.closers {
 		errs = append(errs, store.Close())
 	}
 	return errors.Join(errs...)

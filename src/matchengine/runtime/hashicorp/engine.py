@@ -1,0 +1,562 @@
+"""HashiCorp Raft as the engine of a node: its process does the consensus, the state machine and all services are here.
+
+Rules of this file: entries come with every index exactly once, and anything else stops the node.  The answer to a
+command stays here until the other half says at which index the command ended up; it never travels.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable
+from itertools import count
+from typing import Any, Final, TypeVar
+
+import grpc
+import msgspec
+
+from matchengine.errors import (
+    BusyError,
+    EngineError,
+    MatchEngineError,
+    NotLeaderError,
+    RefusedError,
+    StoppedError,
+    UnknownOutcomeError,
+)
+from matchengine.node.engine import Done, EngineStatus, Listener, Outcome, Settle
+from matchengine.node.machine_room import MachineRoom
+from matchengine.raft.proposals import ChangeMembership, Reason
+from matchengine.raft.ready import SoftState
+from matchengine.raft.types import (
+    MAX_ENTRY_BYTES,
+    Configuration,
+    Entry,
+    EntryType,
+    Index,
+    Role,
+    Server,
+    ServerId,
+    SnapshotMeta,
+    Suffrage,
+    Term,
+)
+from matchengine.runtime.config import NodeConfig
+from matchengine.runtime.hashicorp import frames
+from matchengine.runtime.hashicorp.control import Control, SocketFolder, greet
+from matchengine.runtime.hashicorp.frames import Code, Kind, Request, Standing, StatusReport
+from matchengine.runtime.hashicorp.process import EngineProcess, find_program, how_it_ended
+from matchengine.runtime.hashicorp.streams import BridgeSnapshots, Stream
+from matchengine.runtime.worker import WorkerThread
+from matchengine.state_machine import StateMachine
+from matchengine.storage.contracts import DataDirInUseError
+from matchengine.storage.data_dir import DataDir
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+ENGINE: Final = "hashicorp"
+#: The most entries that stay in the log behind a snapshot: Raft does not count their bytes, so this bounds the disk.
+_MOST_TRAILING_ENTRIES: Final = 2048
+_ORPHAN_S: Final = 5.0
+_PAUSE_S: Final = 0.05
+#: The policy of snapshots is kept here, where bytes are counted as well.
+_NEVER: Final = 2**62
+_ROLES: Final = {"Leader": Role.LEADER, "Candidate": Role.CANDIDATE}
+#: What one node may have under way, as with the engine of our own.
+_MAX_PROPOSALS: Final = 64 * 1024
+_MAX_PROPOSED_BYTES: Final = 64 * 1024 * 1024
+
+
+class _Proposal(msgspec.Struct, frozen=True, gc=False):
+    """A command under way, first proposed when ``term`` was known."""
+
+    done: Done
+    size: int
+    term: Term
+
+
+class HashicorpEngine:
+    """See :class:`matchengine.node.engine.Engine`."""
+
+    def __init__(self, config: NodeConfig, machine: StateMachine, listener: Listener) -> None:
+        self._config = config
+        self._machine = machine
+        self._listener = listener
+        self._numbers = count(1)
+        self._proposals: dict[int, _Proposal] = {}
+        self._proposed_bytes = 0
+        self._results: deque[tuple[Index, bytes]] = deque()
+        self._requests: dict[int, Settle[frames.Outcome]] = {}
+        self._waiting: deque[tuple[Index, Done]] = deque()
+        self._readers: list[Done] = []
+        self._barrier_under_way = False
+        self._soft_state = SoftState(Role.FOLLOWER, 0, "", "")
+        self._terms_seen = 0
+        self._last_status: EngineStatus | None = None
+        self._next: Index = 1
+        self._stopped: Exception | None = None
+        self._last_words = ""
+        self._control: Control | None = None
+        self._greetings: set[asyncio.Task[None]] = set()
+
+    # --- life ------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Start the other half and wait until it has restored its snapshot and runs."""
+        self._loop = asyncio.get_running_loop()
+        program = find_program(self._config.engine_program)
+        self._data_dir = await asyncio.to_thread(_open_directory, self._config)
+        self._worker = WorkerThread(self._loop)
+        self._snapshots = BridgeSnapshots(self._loop, self._captured)
+        self._room = MachineRoom(
+            self._machine,
+            None,
+            worker=self._worker,
+            snapshots=self._snapshots,
+            policy=self._config.snapshots,
+            on_applied=self._applied,
+            on_snapshot=lambda _meta: None,
+            on_error=self.stop,
+            on_due=self._ask_for_snapshot,
+        )
+        self._ready: asyncio.Future[None] = self._loop.create_future()
+        self._folder = SocketFolder(self._data_dir.path / "run")
+        self._listener_socket = self._folder.listen("bridge")
+        self._accepting = self._loop.create_task(self._accept())
+        try:
+            self._process = EngineProcess(self._command(str(program)), self._data_dir.lock, self._loop)
+        except EngineError:
+            self._let_go()
+            raise
+        self._process.ended.add_done_callback(lambda ended: self._ended(ended.result()))
+        try:
+            await self._ready
+        except BaseException as error:
+            self.stop(error if isinstance(error, Exception) else StoppedError("the start was cancelled"))
+            await self.close()
+            raise
+
+    def _command(self, program: str) -> list[str]:
+        config, timing = self._config, self._config.timing
+        options = {
+            "fsm": "bridge",
+            "bridge": self._folder.path,
+            "raft_id": config.id,
+            "address": config.address,
+            "listen": config.listen_address,
+            "raft_data_dir": self._data_dir.path / "raft",
+            "raft_bootstrap": str(config.bootstrap).lower(),
+            "heartbeat_timeout": f"{timing.heartbeat_timeout_ms}ms",
+            "election_timeout": f"{timing.election_timeout_ms}ms",
+            "leader_lease_timeout": f"{timing.leader_lease_timeout_ms}ms",
+            "commit_timeout": f"{timing.commit_interval_ms}ms",
+            "snapshot_threshold": _NEVER,
+            "trailing_logs": min(config.trailing_entries, _MOST_TRAILING_ENTRIES),
+        }
+        return [program, *(f"--{name}={value}" for name, value in options.items())]
+
+    @property
+    def service_address(self) -> str:
+        """A socket of the private folder: the other half has the node's address and passes on what is not Raft's."""
+        return f"unix:{self._folder.socket_path('services')}"
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        """Nothing: peers talk to the other half."""
+
+    def stop(self, error: Exception) -> None:
+        """Shut Raft down; the other half goes on passing calls to the services until :meth:`close`."""
+        if self._stopped is not None:
+            return
+        self._stopped = error
+        self._fail_everything(error)
+        if self._control is not None:
+            self._send_request(Request("shutdown"), lambda _outcome, _error: None)
+        self._listener.stopped(error)
+
+    async def close(self) -> None:
+        """End the other half, and free the directory once it is gone."""
+        if self._control is not None:
+            self._control.close()
+        else:
+            self._process.kill()
+        await self._process.close()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self._accepting.cancel()
+        for greeting in self._greetings:
+            greeting.cancel()
+        self._listener_socket.close()
+        self._snapshots.close()
+        self._worker.close()
+        self._folder.close()
+        self._data_dir.close()
+
+    # --- connections -----------------------------------------------------------------------
+
+    async def _accept(self) -> None:
+        while True:
+            connection, _ = await self._loop.sock_accept(self._listener_socket)
+            self._background(self._greet(connection))
+
+    def _background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._greetings.add(task)
+        task.add_done_callback(self._greetings.discard)
+
+    async def _greet(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        try:
+            hello = await greet(connection, self._config.id)
+            await self._welcome(hello, connection)
+        except (EngineError, OSError) as error:
+            connection.close()
+            self.stop(error)
+            self._start_failed(error)
+
+    async def _welcome(self, hello: frames.Hello, connection: socket.socket) -> None:
+        if hello.purpose == "control" and self._control is None:
+            self._control = control = Control(self._take, self._lost)
+            await self._loop.connect_accepted_socket(lambda: control, connection)
+            return
+        connection.setblocking(True)
+        if hello.purpose == "snapshot":
+            self._snapshots.arrived(hello.id, Stream(connection))
+        elif hello.purpose == "restore":
+            self._restore(hello, Stream(connection))
+        else:
+            raise EngineError(f"bridge: a second connection for {hello.purpose!r}")
+
+    def _lost(self, error: Exception | None) -> None:
+        """The connection has ended.  The exit code says more, if the other half has ended as well."""
+        self._control = None
+        if self._stopped is None:
+            self._background(self._bury(error))
+
+    async def _bury(self, error: Exception | None) -> None:
+        if error is not None:
+            self._fail(EngineError(str(error)))
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(self._process.ended), 5)
+        self._fail(EngineError("bridge: the HashiCorp Raft process has closed its connection"))
+
+    def _ended(self, code: int) -> None:
+        said = f": {self._last_words}" if self._last_words else ""
+        self._fail(EngineError(f"the HashiCorp Raft process (pid {self._process.pid}) {how_it_ended(code)}{said}"))
+
+    def _fail(self, error: Exception) -> None:
+        self.stop(error)
+        self._start_failed(error)
+
+    def _start_failed(self, error: Exception) -> None:
+        if not self._ready.done():
+            self._ready.set_exception(error)
+
+    # --- frames ----------------------------------------------------------------------------
+
+    def _take(self, kind: Kind, body: bytes) -> None:
+        if self._stopped is not None:
+            if kind is Kind.FAILURE:
+                logger.error("the HashiCorp Raft process: %s", body.decode(errors="replace"))
+            return
+        if kind is Kind.ENTRIES:
+            self._take_entries(frames.decode_entries(body))
+        elif kind is Kind.OUTCOME:
+            self._take_outcome(frames.decode_outcome(body))
+        elif kind is Kind.STATE:
+            self._take_state(frames.decode_json(body, Standing))
+        elif kind is Kind.CAPTURE:
+            self._snapshots.expect(frames.decode_number(body))
+            self._room.capture(lambda _meta, _error: None)
+        elif kind is Kind.RELEASE:
+            self._snapshots.released(frames.decode_number(body))
+        elif kind is Kind.READY:
+            self._ready.set_result(None)
+        elif kind is Kind.FAILURE:
+            self._last_words = body.decode(errors="replace")
+        else:
+            raise EngineError(f"bridge: frames of kind {kind.name} mean nothing here")
+
+    def _take_entries(self, entries: tuple[Entry, ...]) -> None:
+        for entry in entries:
+            if entry.index != self._next:
+                what = "skipped" if entry.index > self._next else "applied twice"
+                raise EngineError(f"bridge: entry {entry.index} came where {self._next} is next: one would be {what}")
+            self._next += 1
+        self._room.apply(entries)
+
+    def _take_state(self, standing: Standing) -> None:
+        if standing.term != self._soft_state.term:
+            self._terms_seen += 1
+        role = _ROLES.get(standing.role, Role.FOLLOWER)
+        self._soft_state = SoftState(role, standing.term, standing.leader_id, standing.leader_address)
+        self._listener.soft_state_changed(self._soft_state)
+
+    def _take_outcome(self, outcome: frames.Outcome) -> None:
+        proposal = self._proposals.pop(outcome.id, None)
+        if proposal is not None:
+            self._proposed_bytes -= proposal.size
+            self._settle(proposal, outcome)
+            if not self._proposals:
+                self._results.clear()
+            return
+        asked = self._requests.pop(outcome.id, None)
+        if asked is None:
+            raise EngineError(f"bridge: an outcome of {outcome.id}, which nobody asked for")
+        if outcome.code is Code.OK:
+            asked(outcome, None)
+        else:
+            asked(None, self._error_of(outcome))
+
+    def _settle(self, proposal: _Proposal, outcome: frames.Outcome) -> None:
+        if outcome.code is not Code.OK:
+            proposal.done(None, self._error_of(outcome))
+            return
+        results = self._results
+        while results and results[0][0] < outcome.index:  # of others: outcomes come in the order of indexes
+            results.popleft()
+        if not results or results[0][0] != outcome.index:
+            raise EngineError(f"bridge: entry {outcome.index} was committed, but not applied here")
+        proposal.done(Outcome(*results.popleft()), None)
+
+    def _error_of(self, outcome: frames.Outcome) -> MatchEngineError:
+        text = outcome.more.decode(errors="replace")
+        match outcome.code:
+            case Code.NOT_LEADER:
+                return NotLeaderError(self._soft_state.leader_id, self._soft_state.leader_address)
+            case Code.UNKNOWN:
+                return UnknownOutcomeError(text)
+            case Code.BUSY:
+                return BusyError(text)
+            case Code.STOPPED:
+                return StoppedError(text)
+            case _:
+                return RefusedError(text)
+
+    # --- the state machine -----------------------------------------------------------------
+
+    def _applied(self, entries: tuple[Entry, ...], results: Iterable[bytes], index: Index) -> None:
+        if self._proposals:
+            self._keep(entries, results)
+        if not entries:
+            self._snapshots.restored()
+        self._send(frames.frame(Kind.APPLIED, frames.U64.pack(index)))
+        for _ in range(len(self._waiting)):
+            wanted, done = self._waiting.popleft()
+            if wanted <= index:
+                done(Outcome(index), None)
+            else:
+                self._waiting.append((wanted, done))
+
+    def _keep(self, entries: tuple[Entry, ...], results: Iterable[bytes]) -> None:
+        """Keep answers that a proposal of ours may wait for: not those to entries of older leaderships."""
+        term = next(iter(self._proposals.values())).term
+        for entry, result in zip(entries, results, strict=True):
+            if entry.term >= term and entry.type is EntryType.COMMAND:
+                self._results.append((entry.index, result))
+
+    def _captured(self, capture: int) -> None:
+        self._send(frames.frame(Kind.CAPTURED, frames.U64.pack(capture)))
+
+    def _restore(self, hello: frames.Hello, stream: Stream) -> None:
+        self._snapshots.give_up()  # its worker restores next
+        self._snapshots.restore_from(stream)
+        self._next = hello.index + 1
+        self._room.restore(SnapshotMeta(hello.index, hello.term, Configuration(), size=hello.size))
+
+    def _ask_for_snapshot(self) -> None:
+        def taken(_outcome: frames.Outcome | None, error: Exception | None) -> None:
+            if error is not None and self._stopped is None:
+                logger.warning("no snapshot was taken: %s", error)
+
+        self._ask(Request("snapshot"), taken)
+
+    # --- proposals -------------------------------------------------------------------------
+
+    def propose(self, data: bytes, done: Done, extensions: bytes = b"") -> None:
+        """Replicate a command."""
+        size = len(data) + len(extensions)
+        if self._stopped is not None:
+            done(None, StoppedError(str(self._stopped)))
+        elif size > MAX_ENTRY_BYTES:
+            done(None, RefusedError(f"{Reason.TOO_LARGE.value}: {size} bytes, limit {MAX_ENTRY_BYTES}"))
+        elif len(self._proposals) >= _MAX_PROPOSALS or self._proposed_bytes + size > _MAX_PROPOSED_BYTES:
+            done(None, BusyError(Reason.BUSY.value))
+        else:
+            number = next(self._numbers)
+            self._proposals[number] = _Proposal(done, size, self._soft_state.term)
+            self._proposed_bytes += size
+            self._send(frames.encode_proposal(number, data, extensions))
+
+    def barrier(self, done: Done) -> None:
+        """Append a barrier behind everything that was proposed."""
+        self._ask_index(Request("barrier"), done)
+
+    def change_membership(self, change: ChangeMembership, done: Done) -> None:
+        """Change one server; done when this node has passed the change."""
+        request = Request("change", change.kind.name, change.server_id, change.address, change.prev_index)
+        self._ask_index(request, done)
+
+    def transfer_leadership(self, target: ServerId | None, done: Done) -> None:
+        """Hand leadership over."""
+        self._ask_index(Request("transfer", server=target or ""), done)
+
+    def read_index(self, done: Done) -> None:
+        """One barrier for all who wait: HashiCorp's VerifyLeader counts non-voters, and is no proof.
+
+        Whoever comes while a barrier is under way waits for the next one, which begins after the read.
+        """
+        self._readers.append(done)
+        if not self._barrier_under_way:
+            self._begin_barrier()
+
+    def _begin_barrier(self) -> None:
+        readers, self._readers = self._readers, []
+        self._barrier_under_way = True
+
+        def passed(outcome: Outcome | None, error: Exception | None) -> None:
+            self._barrier_under_way = False
+            if self._readers:
+                self._begin_barrier()
+            for done in readers:
+                done(outcome, error)
+
+        self.barrier(passed)
+
+    def wait_applied(self, index: Index, done: Done) -> None:
+        """Done once the state machine has passed ``index``."""
+        if self._stopped is not None:
+            done(None, StoppedError(str(self._stopped)))
+        elif self._room.applied >= index and not self._room.restoring:
+            done(Outcome(self._room.applied), None)
+        else:
+            self._waiting.append((index, done))
+            # Raft tells nobody that it passed a no-op or a barrier: somebody has to look.
+            self._ask(Request("await", index=index), lambda _outcome, _error: None)
+
+    def examine(self, look: Callable[[], T], done: Settle[tuple[Index, T]]) -> None:
+        """Run ``look()`` on the worker, at the index that Raft has reached."""
+
+        def settled(_outcome: frames.Outcome | None, error: Exception | None) -> None:
+            if error is not None:
+                done(None, error)
+                return
+            applied = self._room.applied
+            self._room.examine(look, lambda result, error: done(None if error else (applied, result), error))  # type: ignore[arg-type]
+
+        self._ask(Request("await"), settled)
+
+    def snapshot(self, done: Done) -> None:
+        """Take a snapshot now."""
+        self._ask_index(Request("snapshot"), done)
+
+    # --- standing --------------------------------------------------------------------------
+
+    @property
+    def soft_state(self) -> SoftState:
+        """As the other half told last."""
+        return self._soft_state
+
+    @property
+    def machine_is_readable(self) -> bool:
+        """False while the state machine is being replaced by a snapshot."""
+        return not self._room.restoring
+
+    def status(self, done: Settle[EngineStatus]) -> None:
+        """Ask the other half; after a stop, what it said last."""
+
+        def told(outcome: frames.Outcome | None, error: Exception | None) -> None:
+            if outcome is not None:
+                self._last_status = self._status_of(frames.decode_json(outcome.more, StatusReport))
+                done(self._last_status, None)
+            else:
+                done(self._status_after_stop(), None) if self._stopped is not None else done(None, error)
+
+        self._ask(Request("status"), told)
+
+    def _status_of(self, report: StatusReport) -> EngineStatus:
+        servers = tuple(Server(m.id, m.address, Suffrage(m.suffrage)) for m in report.configuration or ())
+        return EngineStatus(
+            id=self._config.id,
+            address=self._config.address,
+            role=_ROLES.get(report.role, Role.FOLLOWER),
+            term=report.term,
+            leader_id=report.leader_id,
+            leader_address=report.leader_address,
+            first_index=report.first_index,
+            last_index=report.last_index,
+            last_term=report.last_term,
+            commit_index=report.commit_index,
+            applied=self._room.applied,
+            snapshot_index=report.snapshot_index,
+            snapshot_term=report.snapshot_term,
+            configuration=Configuration(servers),
+            configuration_index=report.configuration_index,
+            fsync_us=report.sync_us,
+            terms_seen=self._terms_seen,
+            last_contact_ms=report.contact_ms,
+            is_shut_down=False,
+        )
+
+    def _status_after_stop(self) -> EngineStatus:
+        last = self._last_status or self._status_of(
+            StatusReport("Follower", self._soft_state.term, "", "", 0, 0, 0, 0, 0, 0, None, 0, 0.0, None)
+        )
+        return msgspec.structs.replace(last, role=Role.FOLLOWER, applied=self._room.applied, is_shut_down=True)
+
+    # --- asking ----------------------------------------------------------------------------
+
+    def _ask_index(self, request: Request, done: Done) -> None:
+        def told(outcome: frames.Outcome | None, error: Exception | None) -> None:
+            done(None if outcome is None else Outcome(outcome.index), error)
+
+        self._ask(request, told)
+
+    def _ask(self, request: Request, told: Settle[frames.Outcome]) -> None:
+        if self._stopped is not None:
+            told(None, StoppedError(str(self._stopped)))
+        else:
+            self._send_request(request, told)
+
+    def _send_request(self, request: Request, told: Settle[frames.Outcome]) -> None:
+        number = next(self._numbers)
+        self._requests[number] = told
+        self._send(frames.encode_request(number, request))
+
+    def _send(self, data: bytes) -> None:
+        if self._control is not None:
+            self._control.send(data)
+
+    def _fail_everything(self, error: Exception) -> None:
+        stopped = StoppedError(str(error))
+        unknown = UnknownOutcomeError(f"node stopped: {error}")
+        self._room.stop(stopped)
+        self._snapshots.give_up()
+        proposals, self._proposals = self._proposals, {}
+        for proposal in proposals.values():
+            proposal.done(None, unknown)
+        requests, self._requests = self._requests, {}
+        for told in requests.values():
+            told(None, stopped)
+        waiting, self._waiting = self._waiting, deque()
+        for _, done in waiting:
+            done(None, stopped)
+
+
+def _open_directory(config: NodeConfig) -> DataDir:
+    """Take the directory, with a little patience: the Raft half of a killed node may outlive it by a moment."""
+    deadline = time.monotonic() + _ORPHAN_S
+    while True:
+        try:
+            return DataDir.open(config.data_dir, config.id, engine=ENGINE)
+        except DataDirInUseError:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(_PAUSE_S)
