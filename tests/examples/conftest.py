@@ -18,7 +18,7 @@ from matchengine.wire.example_pb2_grpc import ExampleStub
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-PATIENCE_S = 30
+PATIENCE_S = 90
 
 
 def start(program, *arguments, **streams):
@@ -35,6 +35,7 @@ class WordsNode:
 
     def __init__(self, raft_id, address, folder, *more):
         self.id, self.address = raft_id, address
+        (folder / raft_id).mkdir()
         flags = [f"--raft_id={raft_id}", f"--address={address}", "--raft_data_dir", folder, *more]
         self.process = start(example("words.py"), *flags)
         self.channel = grpc.insecure_channel(address)
@@ -43,7 +44,9 @@ class WordsNode:
         return ExampleStub(self.channel).GetWords(GetWordsRequest(), timeout=PATIENCE_S, wait_for_ready=True)
 
     def until_healthy(self, service):
-        watch = HealthStub(self.channel).Watch(HealthCheckRequest(service=service), wait_for_ready=True, timeout=30)
+        watch = HealthStub(self.channel).Watch(
+            HealthCheckRequest(service=service), wait_for_ready=True, timeout=PATIENCE_S
+        )
         next(answer for answer in watch if answer.status == HealthCheckResponse.SERVING)
         watch.cancel()
 
