@@ -24,7 +24,7 @@ ENGINE_MODULE := engines/hashicorp
 ENGINE := build/engine
 EXAMPLE_GO := Mmatchengine/wire/example.proto=matchengine/engines/hashicorp/examplepb
 
-.PHONY: help venv demo test check check-proto format proto proto-go engine bench install clean
+.PHONY: help venv demo test crash check check-proto format proto proto-go engine bench install clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ demo: $(STAMP) ## Three nodes, a stream of orders, the leader killed half-way
 
 test: $(STAMP) ## Run the tests; TESTS=tests/raft runs some
 	$(BIN)/python -m pytest -n $(WORKERS) $(TESTS)
+
+crash: $(STAMP) ## Try many more states in which a crash may leave the files than make test does
+	MATCHENGINE_CRASH=further $(BIN)/python -m pytest -n $(WORKERS) tests/storage/test_crash_states.py
 
 check: $(STAMP) check-proto ## Format, lint, types, imports, generated code
 	$(BIN)/ruff format --check

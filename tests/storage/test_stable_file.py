@@ -49,7 +49,7 @@ def test_an_unknown_format_version_is_refused(path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("matchengine.storage.stable.FORMAT_VERSION", 2)
         StableFile(OsFileSystem(), path, Fuse()).save(STATE)
-    with pytest.raises(CorruptionError, match="not a record of format version 1"):
+    with pytest.raises(CorruptionError, match="the record has format version 2, this program reads 1"):
         load(path)
 
 

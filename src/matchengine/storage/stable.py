@@ -48,8 +48,13 @@ class StableFile:
             raise CorruptionError(f"{self._path}, offset 0: the record of term and vote is damaged; {_REMEDY}")
         magic, version, term, vote_bytes = _RECORD.unpack_from(checked)
         vote = checked[_RECORD.size :]
-        if magic != _MAGIC or version != FORMAT_VERSION or len(vote) != vote_bytes:
-            raise CorruptionError(f"{self._path}, offset 0: not a record of format version {FORMAT_VERSION}; {_REMEDY}")
+        if magic != _MAGIC or len(vote) != vote_bytes:
+            raise CorruptionError(f"{self._path}, offset 0: not a record of term and vote; {_REMEDY}")
+        if version != FORMAT_VERSION:
+            raise CorruptionError(
+                f"{self._path}, offset 0: the record has format version {version}, "
+                f"this program reads {FORMAT_VERSION}; {_REMEDY}"
+            )
         return HardState(term, vote.decode("utf-8", "surrogateescape"))
 
 

@@ -52,10 +52,11 @@ class Storage:
         or when the term on disk is older than the log.
         """
         with self._fuse.guard("restoring"):
+            state = self.stable.load()  # before anything is changed: it may be one that this program must not use
             snapshot = self.snapshots.newest()
             self._reconcile(snapshot)
             entries = tuple(self.log.read(self.log.first_index, self.log.last_index))
-            return Restored(self._hard_state(snapshot, entries), snapshot, entries)
+            return Restored(self._hard_state(state, snapshot, entries), snapshot, entries)
 
     def bootstrap(self, restored: Restored) -> None:
         """Write the first state of a new cluster; DataDirError when the directory already has one.
@@ -120,8 +121,7 @@ class Storage:
             return False
         return next(self.log.read(snapshot.index, snapshot.index)).term == snapshot.term
 
-    def _hard_state(self, snapshot: SnapshotMeta | None, entries: Sequence[Entry]) -> HardState:
-        state = self.stable.load()
+    def _hard_state(self, state: HardState, snapshot: SnapshotMeta | None, entries: Sequence[Entry]) -> HardState:
         if entries and entries[-1].term > state.term:
             raise StorageError(
                 f"{self._data_dir.stable_path}: holds term {state.term}, but the log has entries of term "
