@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable
 
 import grpc
+import msgspec
 import pytest
 
 from matchengine.raft.config import FAST
@@ -15,7 +16,9 @@ from matchengine.storage.memory import MemorySnapshots
 from matchengine.transport.client import GrpcNetwork
 from matchengine.transport.server import RaftTransportService, add_transport
 
-PATIENCE_S = 20
+PATIENCE_S = 60
+#: No deadline passes on a busy machine; whoever wants one to pass brings a timing of its own.
+PATIENT = msgspec.structs.replace(FAST, heartbeat_timeout_ms=2000 * PATIENCE_S, election_timeout_ms=2000 * PATIENCE_S)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -55,7 +58,7 @@ class Result:
 class World:
     """One network that calls, any number of servers that answer by script."""
 
-    def __init__(self, timing=FAST) -> None:
+    def __init__(self, timing=PATIENT) -> None:
         self.loop = asyncio.get_running_loop()
         self.snapshots = MemorySnapshots()
         self.outgoing: dict[int, tuple[int, list[bytes]]] = {}

@@ -11,7 +11,8 @@ _MAX_ANSWER_BYTES: Final = 1024 * 1024 * 1024
 _MAX_REQUEST_BYTES: Final = 64 * 1024 * 1024
 _OPTIONS: Final = (
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 200),
+    # What an attempt to connect may take: a busy or distant node needs more than a pause between attempts.
+    ("grpc.min_reconnect_backoff_ms", 1000),
     ("grpc.max_reconnect_backoff_ms", 200),
     ("grpc.max_receive_message_length", _MAX_ANSWER_BYTES),
     ("grpc.max_send_message_length", _MAX_REQUEST_BYTES),

@@ -35,14 +35,16 @@ _MAX_CALLS: Final = 64
 #: A channel that nobody used for so long is closed when another is opened.
 _IDLE_S: Final = 60.0
 
+#: Longest pause between two attempts to connect.
+_MAX_BACKOFF_MS: Final = 500
+
 _CHANNEL_OPTIONS: Final = (
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
     # The most that a stock gRPC server accepts; the core keeps far below.
     ("grpc.max_send_message_length", 4 * 1024 * 1024),
     ("grpc.enable_retries", 0),
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
-    ("grpc.max_reconnect_backoff_ms", 500),
+    ("grpc.max_reconnect_backoff_ms", _MAX_BACKOFF_MS),
     # Go servers hang up on clients that ping more often than every five minutes; deadlines find dead peers sooner.
     ("grpc.keepalive_time_ms", 300_000),
     ("grpc.keepalive_timeout_ms", 5_000),
@@ -54,16 +56,23 @@ _logger = logging.getLogger(__name__)
 
 
 class _Deadlines(msgspec.Struct, frozen=True):
-    """What calls may take, in seconds."""
+    """What calls may take, in seconds, and what connecting may take at the least."""
 
     heartbeat: float
     vote: float
     append: float
+    connect: float
 
 
 def _deadlines(timing: Timing) -> _Deadlines:
     election = timing.election_timeout_ms / 1000
-    return _Deadlines(timing.heartbeat_timeout_ms / 2000, election, max(1.0, 5 * election))
+    connect = max(_MAX_BACKOFF_MS / 1000, election)
+    return _Deadlines(timing.heartbeat_timeout_ms / 2000, election, max(1.0, 5 * election), connect)
+
+
+def _channel_options(connect_s: float) -> tuple[tuple[str, int], ...]:
+    """Under this name gRPC keeps what an attempt to connect may take: a busy or distant peer needs more than 0.1 s."""
+    return (*_CHANNEL_OPTIONS, ("grpc.min_reconnect_backoff_ms", int(1000 * connect_s)))
 
 
 class GrpcNetwork:
@@ -144,7 +153,7 @@ class _Peer:
         self._deadlines = deadlines
         self._open_snapshot = open_snapshot
         self._loop = loop
-        self._channel = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
+        self._channel = grpc.aio.insecure_channel(address, options=_channel_options(deadlines.connect))
         self._stub = RaftTransportStub(self._channel)
         self._appender = Appender(self._stub, header, deadlines.append, loop)
         self._calls: set[asyncio.Task[None]] = set()
