@@ -20,7 +20,7 @@ from matchengine.v1.cluster_pb2_grpc import ClusterStub
 SOURCES = Path(__file__).resolve().parents[2] / "src"
 COMMAND = [sys.executable, "-m", "matchengine.cli.main"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(SOURCES)}
-PATIENCE_S = 60
+PATIENCE_S = 120
 
 
 class Finished:
@@ -34,7 +34,7 @@ class Finished:
 
 def run(*arguments):
     done = subprocess.run(
-        [*COMMAND, *map(str, arguments)], env=ENVIRONMENT, capture_output=True, text=True, timeout=110, check=False
+        [*COMMAND, *map(str, arguments)], env=ENVIRONMENT, capture_output=True, text=True, timeout=240, check=False
     )
     return Finished(done)
 
@@ -73,6 +73,9 @@ class RunningNode:
 
     def stop(self, number=signal.SIGTERM):
         self.process.send_signal(number)
+        return self.ended()
+
+    def ended(self):
         return self.process.wait(PATIENCE_S)
 
 

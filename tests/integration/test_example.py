@@ -19,7 +19,7 @@ def test_the_counter(tmp_path):
         env={"PYTHONPATH": str(ROOT / "src"), "TMPDIR": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=True,
     )
     assert done.stdout == "plain:      [1, 3, 6]\nreplicated: [1, 3, 6]\n"

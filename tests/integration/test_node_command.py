@@ -95,19 +95,19 @@ def test_whoever_is_not_meant_is_not_added(start_node, matchengine):
 def test_a_directory_has_one_owner_and_one_id(start_node):
     node = start_node("nodeA", "--bootstrap").leads()
     second = start_node("nodeA")
-    assert second.process.wait(30) == 1
+    assert second.ended() == 1
     assert "nodeA" in second.log.read_text()
     node.stop()
     (node.folder / "nodeA").rename(node.folder / "nodeB")
     other = start_node("nodeB")
-    assert other.process.wait(30) == 1
+    assert other.ended() == 1
     assert "nodeA" in other.log.read_text()
 
 
 def test_an_address_that_is_taken_is_an_error(start_node):
     node = start_node("nodeA", "--bootstrap").leads()
     other = start_node("nodeB", address=node.address)
-    assert other.process.wait(30) == 1
+    assert other.ended() == 1
     assert node.address in other.log.read_text()
 
 
@@ -121,7 +121,7 @@ def test_the_survivor_of_a_lost_quorum_goes_on_with_the_members_in_peers_json(st
 
     peers.write_text('[{"id": "nodeA", "addres": "127.0.0.1:1"}]')
     refused = start_node("nodeA", address=first.address)
-    assert refused.process.wait(30) == 1
+    assert refused.ended() == 1
     assert "peers.json: Object" in refused.log.read_text()
     assert "nothing was changed" in refused.log.read_text()
 

@@ -109,7 +109,7 @@ def test_an_interrupted_demonstration_leaves_no_process_behind(tmp_path, number,
             break
     assert processes_that_name(tmp_path)
     process.send_signal(number)
-    process.communicate(timeout=60)
+    process.communicate(timeout=200)
     assert process.returncode == 130
     assert processes_that_name(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
@@ -123,8 +123,8 @@ def test_a_demonstration_that_is_killed_takes_its_nodes_along(tmp_path):
             break
     assert processes_that_name(tmp_path)
     process.kill()
-    process.communicate(timeout=60)
-    deadline = time.monotonic() + 30
+    process.communicate(timeout=200)
+    deadline = time.monotonic() + 200
     while processes_that_name(tmp_path):
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -148,7 +148,7 @@ def test_a_node_that_dies_by_itself_ends_the_replay(shared_data, tmp_path):
     assert first.startswith("replay:")
     for number in processes_that_name(tmp_path):
         os.kill(int(number), signal.SIGKILL)
-    _, rest = process.communicate(timeout=60)
+    _, rest = process.communicate(timeout=200)
     assert process.returncode == 3
     assert "node1 has ended by itself" in rest
     assert list(tmp_path.iterdir()) == []

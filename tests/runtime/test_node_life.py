@@ -18,7 +18,7 @@ from matchengine.runtime.config import NodeConfig
 from matchengine.runtime.node import Node
 from matchengine.storage.contracts import StorageError
 
-PATIENCE_S = 30
+PATIENCE_S = 120
 Run: TypeAlias = Callable[[Coroutine[Any, Any, None]], None]
 
 

@@ -15,7 +15,7 @@ from matchengine.runtime.node import Node
 from matchengine.storage.contracts import RecoveryError
 from matchengine.storage.storage import open_storage
 
-PATIENCE_S = 30
+PATIENCE_S = 120
 
 
 class Total:
