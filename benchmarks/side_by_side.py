@@ -42,20 +42,26 @@ class Trackers:
 
     def start(self) -> None:
         for number in range(3):
-            self.start_node(number, "--raft_bootstrap" if number == 0 else "")
+            self.start_node(number, bootstrap=number == 0)
         while self.leader() is None:
             time.sleep(0.05)
         for raft_id, address in zip(self.ids[1:], self.addresses[1:], strict=True):
             self.raftadmin("add_voter", raft_id, address, "0")
 
-    def start_node(self, number: int, *more: str) -> None:
-        flags = [f"--raft_id={self.ids[number]}", f"--address={self.addresses[number]}"]
-        flags += [f"--raft_data_dir={self.folder}", *filter(None, more)]
-        program = [str(PROGRAMS / "matchengine-hashicorp")]
-        if self.kind == "ours":
-            program = [sys.executable, str(ROOT / "examples" / "words.py"), "--profile=fast"]
+    def start_node(self, number: int, *, bootstrap: bool = False) -> None:
+        command = self._ours(number, bootstrap) if self.kind == "ours" else self._hashicorp(number, bootstrap)
         with (self.folder / "log").open("ab") as log:
-            self.processes[number] = subprocess.Popen([*program, *flags], stdout=log, stderr=log)
+            self.processes[number] = subprocess.Popen(command, stdout=log, stderr=log)
+
+    def _ours(self, number: int, bootstrap: bool) -> list[str]:
+        command = [sys.executable, str(ROOT / "benchmarks" / "fast_words.py")]
+        command += [self.ids[number], self.addresses[number], str(self.folder)]
+        return [*command, "bootstrap"] if bootstrap else command
+
+    def _hashicorp(self, number: int, bootstrap: bool) -> list[str]:
+        command = [str(PROGRAMS / "matchengine-hashicorp"), f"--raft_id={self.ids[number]}"]
+        command += [f"--address={self.addresses[number]}", f"--raft_data_dir={self.folder}"]
+        return [*command, "--raft_bootstrap"] if bootstrap else command
 
     def raftadmin(self, *arguments: str) -> None:
         """By Go's own command, at the leader."""
