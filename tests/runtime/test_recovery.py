@@ -11,8 +11,10 @@ import pytest
 from matchengine.cluster.processes import free_addresses
 from matchengine.raft.types import Configuration, Restored, Server
 from matchengine.runtime.config import NodeConfig
+from matchengine.runtime.hashicorp.engine import ENGINE, _open_directory
 from matchengine.runtime.node import Node
 from matchengine.storage.contracts import RecoveryError
+from matchengine.storage.data_dir import DataDir
 from matchengine.storage.storage import open_storage
 
 PATIENCE_S = 120
@@ -186,3 +188,12 @@ def test_an_exception_of_the_machine_leaves_all_as_it_was(stranded):
     assert restored(stranded) == before
     assert asyncio.run(total_of(stranded)) == 6
     assert restored(stranded).snapshot.configuration == Configuration((Server("a", stranded.address),))
+
+
+def test_the_other_engine_refuses_what_it_would_pass_over(tmp_path):
+    config = NodeConfig("a", "127.0.0.1:1", tmp_path / "a", engine="hashicorp")
+    DataDir.open(config.data_dir, "a", engine=ENGINE).close()
+    force(config, ["127.0.0.1:1"])
+    for _ in range(2):
+        with pytest.raises(RecoveryError, match=r"peers.json: a node on engine 'hashicorp' takes no members by force"):
+            _open_directory(config)

@@ -53,7 +53,7 @@ from matchengine.runtime.hashicorp.process import EngineProcess, find_program, h
 from matchengine.runtime.hashicorp.streams import BridgeSnapshots, Stream
 from matchengine.runtime.worker import WorkerThread
 from matchengine.state_machine import StateMachine
-from matchengine.storage.contracts import DataDirInUseError
+from matchengine.storage.contracts import DataDirInUseError, RecoveryError
 from matchengine.storage.data_dir import DataDir
 
 logger = logging.getLogger(__name__)
@@ -555,8 +555,19 @@ def _open_directory(config: NodeConfig) -> DataDir:
     deadline = time.monotonic() + _ORPHAN_S
     while True:
         try:
-            return DataDir.open(config.data_dir, config.id, engine=ENGINE)
+            return _without_forced_members(DataDir.open(config.data_dir, config.id, engine=ENGINE))
         except DataDirInUseError:
             if time.monotonic() >= deadline:
                 raise
         time.sleep(_PAUSE_S)
+
+
+def _without_forced_members(data_dir: DataDir) -> DataDir:
+    """Nobody who put a peers.json there may believe that it was applied."""
+    if data_dir.peers_path.exists():
+        data_dir.close()
+        raise RecoveryError(
+            f"{data_dir.peers_path}: a node on engine {ENGINE!r} takes no members by force; nothing was changed: "
+            "remove the file, and see docs/operations.md"
+        )
+    return data_dir
