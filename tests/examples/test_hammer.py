@@ -6,7 +6,7 @@ import pytest
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 from num2words import num2words
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]  # a dozen processes on what may be a busy machine
 
 PATIENCE_S = 90
 REPORT = re.compile(r"([\d,]+) words in [\d.]+ s: [\d,]+/s, p50 [\d.]+ ms, p99 [\d.]+ ms, \d+ retries\n")
