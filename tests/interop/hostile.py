@@ -180,6 +180,7 @@ class ScriptedPeer(RaftTransportServicer):
         self.id = server_id
         self.script: dict[str, Callable[..., Awaitable[object]]] = {}
         self.seen: list[object] = []
+        self.patience: dict[str, float | None] = {}
         self._gate = asyncio.Event()
         self.snapshots: list[bytes] = []
         self.terms: dict[int, int] = {0: 0}
@@ -236,7 +237,8 @@ class ScriptedPeer(RaftTransportServicer):
             await script(context)
             return
         while (request := await context.read()) is not grpc.aio.EOF:
-            await context.write(await self.AppendEntries(request, context))
+            self.seen.append(request)
+            await context.write(self.appended(request))
 
     async def InstallSnapshot(self, request_iterator, context):
         first = await context.read()
@@ -252,6 +254,7 @@ class ScriptedPeer(RaftTransportServicer):
 
     async def _play(self, method, request, context, otherwise):
         self.seen.append(request)
+        self.patience.setdefault(method, context.time_remaining())
         script = self.script.get(method)
         return await script(request, context) if script else otherwise(request)
 

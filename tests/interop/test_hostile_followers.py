@@ -158,6 +158,29 @@ def test_a_leader_serves_on_whatever_one_follower_answers(run: Callable, name: s
     run(scenario)
 
 
+def test_every_call_has_a_deadline(run: Callable) -> None:
+    """A pipeline is watched by its sender instead; see the tests of the transport."""
+
+    async def scenario(scene: Scene) -> None:
+        async def obey(request, context):
+            later = pb.AppendEntriesRequest(rpc_header=header(), term=TERM + 2, leader=b"h:1")
+            await scene.victim.stub.AppendEntries(later)
+            return pb.TimeoutNowResponse(rpc_header=scene.good.header)
+
+        scene.good.script = {"TimeoutNow": obey}
+        await scene.rule()
+        await scene.serve()
+        await scene.victim.node.read_index()
+        await scene.victim.node.transfer_leadership("good")
+        assert {m for m, left in scene.good.patience.items() if left is not None} == {
+            "AppendEntries",
+            "RequestVote",
+            "TimeoutNow",
+        }
+
+    run(scenario)
+
+
 def test_a_silent_follower_gathers_few_calls(run: Callable) -> None:
     async def scenario(scene: Scene) -> None:
         scene.bad.script = dict.fromkeys(("AppendEntries", "AppendEntriesPipeline", "RequestVote"), scene.bad.hold)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -10,6 +11,7 @@ from hostile import OTHER, PATIENCE_S, TERM, Victim, header, refusal, until
 
 from matchengine.raft.configuration import encode_configuration
 from matchengine.raft.types import Role
+from matchengine.storage.storage import Storage
 from matchengine.transport import inbound
 from matchengine.wire import raft_transport_pb2 as pb
 
@@ -132,6 +134,32 @@ def test_a_snapshot_that_stops_half_way_is_given_up(run: Callable, monkeypatch) 
         await v.lead()
         assert (await v.stub.InstallSnapshot(iter(offer(v, index + 10, TERM, b"whole")))).success
         assert v.machine.commands == [b"whole"]
+
+    run(scenario)
+
+
+def test_heartbeats_are_answered_while_a_disk_write_hangs(run: Callable, monkeypatch) -> None:
+    """A Go leader steps down when a quorum is silent for half a second; what claims nothing new waits for no disk."""
+
+    async def scenario(v: Victim) -> None:
+        reached, gate = threading.Event(), threading.Event()
+        perform = Storage.perform
+
+        def hang(self: Storage, writes: object) -> None:
+            reached.set()
+            gate.wait(PATIENCE_S)
+            perform(self, writes)
+
+        monkeypatch.setattr(Storage, "perform", hang)
+        writing = asyncio.ensure_future(v.append([v.entry(b"slow")]))
+        await asyncio.to_thread(reached.wait, PATIENCE_S)
+        for _ in range(20):
+            heartbeat = pb.AppendEntriesRequest(rpc_header=header(), term=TERM, leader=b"h:1")
+            assert (await v.stub.AppendEntries(heartbeat)).success
+        assert not writing.done()
+        gate.set()
+        await writing
+        await v.lead()
 
     run(scenario)
 
