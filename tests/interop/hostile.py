@@ -237,8 +237,7 @@ class ScriptedPeer(RaftTransportServicer):
             await script(context)
             return
         while (request := await context.read()) is not grpc.aio.EOF:
-            self.seen.append(request)
-            await context.write(self.appended(request))
+            await context.write(await self.AppendEntries(request, context))
 
     async def InstallSnapshot(self, request_iterator, context):
         first = await context.read()
