@@ -1,14 +1,19 @@
-"""What all tests share: where the test data are, and repeatable examples."""
+"""What all tests share: where the test data are, the Go programs, and repeatable examples."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
+MODULE = ROOT / "engines" / "hashicorp"
+BUILT = ROOT / "build" / "engine"
 
 # A red test must be red for everybody, and a busy machine must not make one: no deadline, the same examples
 # everywhere.  HYPOTHESIS_PROFILE=explore looks for new ones.
@@ -46,3 +51,27 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("counted")
         for line in sorted(lines):
             terminalreporter.write_line(line)
+
+
+def build(folder: Path, *arguments: str) -> Path:
+    """``go build`` into ``folder``; one process at a time, and only once when nothing has changed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = subprocess.run(
+            ["go", "build", "-o", f"{folder}/", *arguments], cwd=MODULE, capture_output=True, text=True, check=False
+        )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def go_programs() -> dict[str, Path]:
+    """Folders of the Go programs by kind of node; without Go a test is skipped, or fails where Go is required."""
+    if shutil.which("go") is None:
+        reason = "Go is not installed; it builds the nodes on HashiCorp Raft"
+        if os.environ.get("MATCHENGINE_REQUIRE_GO") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    current = build(BUILT, "./cmd/...", "github.com/Jille/raftadmin/cmd/raftadmin")
+    return {"go": current, "go-1.7.0": build(BUILT / "v1.7.0", "-modfile=go.v1.7.0.mod", "./cmd/...")}

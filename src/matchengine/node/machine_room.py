@@ -142,9 +142,14 @@ class MachineRoom:
 
     # --- taking a snapshot -----------------------------------------------------------------
 
+    @property
+    def has_news(self) -> bool:
+        """Whether anything was applied since the last snapshot."""
+        return self._entries_since_snapshot > 0
+
     def take_snapshot(self, done: OnSnapshot) -> None:
         """Take one as soon as possible; ``done`` hears of it."""
-        if not self._entries_since_snapshot:
+        if not self.has_news:
             done(None, RefusedError("nothing new to snapshot"))
         else:
             self.capture(done)

@@ -51,8 +51,8 @@ func writeFrame(w io.Writer, kind byte, body []byte) error {
 	var head [5]byte
 	binary.LittleEndian.PutUint32(head[:], uint32(len(body)+1))
 	head[4] = kind
-	if _, err := w.Write(head[:]); err != nil {
-		return err
+	if _, err := w.Write(head[:]); err != nil || len(body) == 0 {
+		return err // whoever has the whole frame may close before an empty write
 	}
 	_, err := w.Write(body)
 	return err

@@ -174,6 +174,7 @@ class HashicorpEngine:
         if self._stopped is not None:
             return
         self._stopped = error
+        self._start_failed(error)
         self._fail_everything(error)
         if self._control is not None:
             self._send_request(Request("shutdown"), lambda _outcome, _error: None)
@@ -218,7 +219,6 @@ class HashicorpEngine:
         except (EngineError, OSError) as error:
             connection.close()
             self.stop(error)
-            self._start_failed(error)
 
     async def _welcome(self, hello: frames.Hello, connection: socket.socket) -> None:
         if hello.purpose == "control" and self._control is None:
@@ -241,19 +241,15 @@ class HashicorpEngine:
 
     async def _bury(self, error: Exception | None) -> None:
         if error is not None:
-            self._fail(EngineError(str(error)))
+            self.stop(EngineError(str(error)))
             return
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(self._process.ended), 5)
-        self._fail(EngineError("bridge: the HashiCorp Raft process has closed its connection"))
+        self.stop(EngineError("bridge: the HashiCorp Raft process has closed its connection"))
 
     def _ended(self, code: int) -> None:
         said = f": {self._last_words}" if self._last_words else ""
-        self._fail(EngineError(f"the HashiCorp Raft process (pid {self._process.pid}) {how_it_ended(code)}{said}"))
-
-    def _fail(self, error: Exception) -> None:
-        self.stop(error)
-        self._start_failed(error)
+        self.stop(EngineError(f"the HashiCorp Raft process (pid {self._process.pid}) {how_it_ended(code)}{said}"))
 
     def _start_failed(self, error: Exception) -> None:
         if not self._ready.done():
@@ -455,6 +451,9 @@ class HashicorpEngine:
 
     def snapshot(self, done: Done) -> None:
         """Take a snapshot now."""
+        if not self._room.has_news:
+            done(None, RefusedError("nothing new to snapshot"))
+            return
         self._ask_index(Request("snapshot"), done)
 
     # --- standing --------------------------------------------------------------------------
