@@ -335,13 +335,14 @@ class WordsCluster:
     def check(self):
         """Same words everywhere, nothing lost, nothing applied that another node has otherwise."""
         self.settle()
-        assert len({tuple(node.words()) for node in self.members}) == 1
+        words = {node.id: tuple(node.words()) for node in self.members}
+        assert len(set(words.values())) == 1, f"best words differ: {words}"
         applied = {}
         for node in self.all:
             for index, entry in node.applied_commands().items():
                 assert applied.setdefault(index, entry) == entry, f"{node.id} applied another command at {index}"
-        words = {data.decode() for _, data in applied.values()}
-        assert set(self.promised) <= words
+        lost = set(self.promised) - {data.decode() for _, data in applied.values()}
+        assert not lost, f"acknowledged, but not applied: {sorted(lost)[:9]}"
         return applied
 
     def check_logs(self):
@@ -350,12 +351,15 @@ class WordsCluster:
         for node in self.all:
             node.end()
         logs = {node.id: node.entries() for node in self.members}
-        assert len({max(log) for log in logs.values()}) == 1
+        ends = {raft_id: max(log) for raft_id, log in logs.items()}
+        assert len(set(ends.values())) == 1, f"logs end differently: {ends}"
         merged = {}
         for raft_id, log in logs.items():
             for index, entry in log.items():
                 assert merged.setdefault(index, entry) == entry, f"{raft_id} has another entry at {index}"
-        commands = {index: (term, data) for index, (term, kind, data) in merged.items() if kind == "COMMAND"}
         # A log may have a hole where a snapshot skipped entries; what is in any log was applied, and nothing else.
-        assert commands == {index: entry for index, entry in applied.items() if index in merged}
-        assert max(applied) <= max(merged)
+        for index, (term, kind, data) in merged.items():
+            applied_here = applied.get(index)
+            wanted = (term, data) if kind == "COMMAND" else None
+            assert applied_here == wanted, f"entry {index} is {kind} {term} {data!r}, applied was {applied_here}"
+        assert max(applied) <= max(merged), f"entry {max(applied)} was applied, the logs end at {max(merged)}"
