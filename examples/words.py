@@ -51,8 +51,8 @@ class Example(ExampleServicer):
         return GetWordsResponse(read_at_index=index, best_words=words)
 
 
-def main(*, raft_id: str, address="localhost:50051", raft_data_dir=Path("data"), raft_bootstrap=False):
-    config = NodeConfig(raft_id, address, raft_data_dir / raft_id, bootstrap=raft_bootstrap, timing=HASHICORP)
+def main(*, raft_id: str, address="localhost:50051", raft_data_dir=Path("data"), raft_bootstrap=False, **kw: str):
+    config = NodeConfig(raft_id, address, raft_data_dir / raft_id, bootstrap=raft_bootstrap, timing=HASHICORP, **kw)
     run(run_node(Node(config, WordTracker(), [serve(Example().add_to)])))
 
 

@@ -22,6 +22,7 @@ KEYS = [
     "messages_per_second",
     "failover_ms",
     "in_flight_at_kill",
+    "leader_engines",
     "fsync",
     "fsync_us",
 ]

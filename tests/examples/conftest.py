@@ -62,13 +62,24 @@ class WordsNode:
         self.channel.close()
 
 
-@pytest.fixture
-def words_nodes(tmp_path):
+#: Engines of the three nodes.
+CLUSTERS = {
+    "matchengine": ("matchengine",) * 3,
+    "hashicorp": ("hashicorp",) * 3,
+    "mixed": ("matchengine", "hashicorp", "hashicorp"),
+}
+
+
+@pytest.fixture(params=CLUSTERS)
+def words_nodes(tmp_path, request):
     """Three nodes that run; the first has founded a cluster, which the others are yet to join."""
+    engines = CLUSTERS[request.param]
+    if "hashicorp" in engines:
+        request.getfixturevalue("go_programs")
     with contextlib.ExitStack() as stack:
         nodes = []
-        for raft_id, address in zip(("nodeA", "nodeB", "nodeC"), free_addresses(3), strict=True):
-            more = () if nodes else ("--raft_bootstrap",)
+        for raft_id, address, engine in zip(("nodeA", "nodeB", "nodeC"), free_addresses(3), engines, strict=True):
+            more = ("--engine", engine, *(() if nodes else ("--raft_bootstrap",)))
             nodes.append(WordsNode(raft_id, address.replace("127.0.0.1", "localhost"), tmp_path, *more))
             stack.callback(nodes[-1].close)
         for node in nodes:

@@ -96,5 +96,7 @@ def _summary(result: ReplayResult) -> str:
         lines.append(f"differences: {result.trade_differences} trades, {result.book_differences} cells of the book")
     for killed, (failover, in_flight) in enumerate(zip(result.failover_ms, result.in_flight_at_kill, strict=False), 1):
         lines.append(f"kill {killed}: {in_flight} batches in flight, {failover:g} ms to the next acknowledgement")
+    if len(result.leader_engines) > 1:
+        lines.append(f"led by nodes on: {', '.join(result.leader_engines)}")
     lines += [f"state hash: {state_hash}" for state_hash in result.state_hashes]
     return "\n".join(lines)

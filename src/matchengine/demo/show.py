@@ -11,7 +11,7 @@ import msgspec
 
 from matchengine.client.exchange import BUY, SELL, ExchangeClient, ExchangeReader
 from matchengine.cluster.folders import work_folder
-from matchengine.cluster.local import LocalCluster
+from matchengine.cluster.local import ClusterEngine, LocalCluster
 from matchengine.cluster.processes import ClusterError
 from matchengine.demo.flow import ACCOUNT, OrderFlow
 from matchengine.demo.ledger import Ledger, Levels, Verdict, levels_of
@@ -53,10 +53,12 @@ class DemoResult(msgspec.Struct, frozen=True):
         )
 
 
-async def run_demo(seconds: float, seed: int, rate: int, screen: Screen, work_dir: Path | None) -> DemoResult:
+async def run_demo(
+    seconds: float, seed: int, rate: int, screen: Screen, work_dir: Path | None, engine: ClusterEngine = "matchengine"
+) -> DemoResult:
     """Three nodes, ``rate`` commands a second for ``seconds``, the leader killed half-way."""
     with work_folder(work_dir) as folder:
-        cluster = LocalCluster(3, folder)
+        cluster = LocalCluster(3, folder, engine)
         try:
             await cluster.start()
             async with (

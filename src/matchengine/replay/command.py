@@ -90,6 +90,7 @@ class ReplayResult(msgspec.Struct, frozen=True):
     messages_per_second: float
     failover_ms: list[float]
     in_flight_at_kill: list[int]
+    leader_engines: list[str]
     fsync: bool
     fsync_us: float | None
 
@@ -181,6 +182,7 @@ def _result(
         messages_per_second=round(workload.messages / seconds, 1) if seconds else 0.0,
         failover_ms=outcome.failover_ms,
         in_flight_at_kill=outcome.in_flight_at_kill,
+        leader_engines=outcome.leader_engines,
         fsync=options.nodes > 0,
         fsync_us=outcome.fsync_us,
     )

@@ -30,6 +30,7 @@ _DRAIN_LIMIT_S: Final = 5.0
 class Outcome(msgspec.Struct, frozen=True):
     """What a run gave.
 
+    ``leader_engines`` are the engines of those that led: of each that was killed, and of the last.
     ``seconds`` is from the first send to the last acknowledgement; ``fsync_us`` is None without a log.
     """
 
@@ -39,6 +40,7 @@ class Outcome(msgspec.Struct, frozen=True):
     seconds: float
     failover_ms: list[float]
     in_flight_at_kill: list[int]
+    leader_engines: list[str]
     fsync_us: float | None
 
 
@@ -57,7 +59,7 @@ def run_in_process(workload: Workload, plan: Plan) -> Outcome:
             differences += book_differences(stretch.book, [a[:2] for a in asks], [b[:2] for b in bids])
     seconds = time.perf_counter() - started
     answers = [Answer(piece.start, each) for piece, each in zip(plan.pieces(), packed, strict=True)]
-    return Outcome(answers, differences, [engine.state_hash().hex()], seconds, [], [], None)
+    return Outcome(answers, differences, [engine.state_hash().hex()], seconds, [], [], [], None)
 
 
 class ClusterRun:
@@ -113,6 +115,7 @@ class ClusterRun:
             seconds,
             self._killer.failover_ms,
             self._killer.in_flight,
+            [*self._killer.engines, self._cluster.node_at(self._session.leader).engine],
             max(status.fsync_us for status in statuses),
         )
 
@@ -180,6 +183,7 @@ class _Killer:
     def __init__(self, cluster: LocalCluster, client: ExchangeClient) -> None:
         self.failover_ms: list[float] = []
         self.in_flight: list[int] = []
+        self.engines: list[str] = []
         self._cluster = cluster
         self._session = client.session
         self._aim: Aim | None = None
@@ -202,6 +206,7 @@ class _Killer:
             self._aim = None
             self._stopped_at, self._streams = time.perf_counter(), session.streams
             victim = self._cluster.node_at(session.leader)
+            self.engines.append(victim.engine)
             victim.freeze()
             self._work = asyncio.create_task(self._kill(victim))
 

@@ -39,6 +39,8 @@ class NodeConfig(msgspec.Struct, frozen=True):
     engine_program: Path | None = None
 
     def __post_init__(self) -> None:
+        if self.engine not in ENGINE_TIMING:
+            raise ValueError(f"engine: {self.engine!r} is none of {', '.join(ENGINE_TIMING)}")
         if cast("Timing | None", self.timing) is None:
             msgspec.structs.force_setattr(self, "timing", ENGINE_TIMING[self.engine])
         for field, value in (("address", self.address), ("listen", self.listen_address)):
