@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from words_cluster import TRAILING_ENTRIES, until
 
 from matchengine.raft.config import HASHICORP
 
@@ -86,6 +87,35 @@ def test_a_node_left_behind_gets_the_other_kinds_snapshot(cluster, kinds, leader
     cluster.check_logs()
 
 
+@pytest.mark.parametrize("snapshot", [False, True], ids=["entries", "snapshot"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_deposed_leader_wrote_alone_is_dropped(cluster, kind, snapshot):
+    """A stale suffix under a leader of the other kind, which may have only a snapshot left for what replaced it."""
+    cluster.found([kind, *(other for other in KINDS * 2 if other != kind)])
+    deposed, *others = cluster.members
+    cluster.let_lead(deposed)
+    cluster.add_words(deposed, "agreed-", 5)
+    cluster.settle()
+    for node in others:
+        node.end()
+    before = deposed.last()
+    lost = [deposed.add_word_later(f"stale-{number}") for number in range(5)]
+    until(lambda: deposed.last() == before + len(lost), "the leader has written what nobody else has")
+    deposed.end()
+    for node in others:
+        node.start()
+    leader = cluster.leader(others)
+    cluster.add_words(leader, "instead-", 20)
+    if snapshot:
+        leader.operate("Snapshot")
+        cluster.add_words(leader, "after-the-snapshot-", TRAILING_ENTRIES + 5)
+        leader.operate("Snapshot")
+    deposed.start()
+    applied = cluster.check_logs()
+    assert not any(data.startswith(b"stale") for _, data in applied.values())
+    assert snapshot == (b"instead-0" not in {data for _, data in deposed.applied_commands().values()})
+
+
 @each_cluster
 def test_members_come_and_go_by_raftadmin_of_both_kinds(cluster, kinds, raftadmins):
     cluster.found(kinds)
@@ -122,7 +152,7 @@ def test_a_leader_removes_itself_and_comes_back_under_a_new_id(cluster, kinds, k
     cluster.found(kinds)
     leader = cluster.let_lead(cluster.of_kind(kind)[0])
     with cluster.hammered("removed-") as hammer:
-        leader.operate("RemoveServer", id=leader.id)
+        cluster.led_by(leader, lambda node: node.operate("RemoveServer", id=node.id), "its own removal")
         cluster.members.remove(leader)
         successor = cluster.leader()
         assert leader.id not in successor.servers()
@@ -141,8 +171,8 @@ def test_leaders_of_both_kinds_verify_bar_and_snapshot(cluster, kinds):
     for kind in KINDS:
         leader = cluster.let_lead(cluster.of_kind(kind)[0])
         cluster.add_words(leader, f"{kind}-snapshot-", 5)
-        leader.operate("VerifyLeader")
-        index = leader.operate("Barrier")
+        cluster.led_by(leader, lambda node: node.operate("VerifyLeader"), "VerifyLeader")
+        index = cluster.led_by(leader, lambda node: node.operate("Barrier"), "Barrier")
         assert leader.applied() >= index > 0
         cluster.settle()
         for node in cluster.members:

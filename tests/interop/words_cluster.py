@@ -126,6 +126,10 @@ class WordsNode:
     def add_word(self, word):
         return self.example.AddWord(AddWordRequest(word=word), timeout=CALL_S).commit_index
 
+    def add_word_later(self, word):
+        """A call that goes on."""
+        return self.example.AddWord.future(AddWordRequest(word=word), timeout=CALL_S)
+
     def operate(self, method, **fields):
         """Run an operation of RaftAdmin to its end; its index, or OperationError."""
         request = getattr(admin, f"{method}Request")(**fields)
@@ -158,11 +162,19 @@ class WordsNode:
         command = [self.programs[self.kind] / "raftlog", self.data_dir]
         out = subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE_S).stdout
         lines = [json.loads(line) for line in out.splitlines()]
-        return {
+        found = {
             line["index"]: (line["term"], line["kind"].removeprefix("Log").upper(), bytes.fromhex(line["data"]))
             for line in lines
             if line["kind"] != "snapshot"
         }
+        return unbroken_end(found)
+
+
+def unbroken_end(entries):
+    """What follows the last hole: before it HashiCorp Raft leaves what a snapshot has replaced, be it stale."""
+    holes = [index for index in entries if index + 1 not in entries]
+    start = max(holes[:-1], default=0)
+    return {index: entry for index, entry in entries.items() if index > start}
 
 
 class Hammer:
@@ -236,7 +248,7 @@ class WordsCluster:
         node.end()
 
     def change(self, method, **fields):
-        """A change of membership by the leader, tried again where leadership moves meanwhile."""
+        """A change of membership by whoever leads."""
 
         def done():
             try:
@@ -247,6 +259,22 @@ class WordsCluster:
                 return None
 
         return until(done, method)
+
+    def led_by(self, node, act, what):
+        """Let ``node`` act as the leader; again where leadership moves meanwhile, as without processor time it may."""
+
+        def done():
+            try:
+                return (act(node),)
+            except OperationError as error:
+                if "leader" not in str(error):
+                    raise
+            except grpc.RpcError:
+                pass
+            self.let_lead(node)
+            return None
+
+        return until(done, f"{what} by {node.id}")[0]
 
     def close(self):
         for node in self.all:
@@ -295,10 +323,11 @@ class WordsCluster:
         return node
 
     def add_words(self, node, prefix, count):
-        """Words by this node, which leads."""
+        """Words by this node as the leader."""
         for number in range(count):
-            self.promised.append(f"{prefix}{number}")
-            node.add_word(self.promised[-1])
+            word = f"{prefix}{number}"
+            self.led_by(node, lambda leader, word=word: leader.add_word(word), word)
+            self.promised.append(word)
 
     @contextlib.contextmanager
     def hammered(self, prefix):
@@ -346,7 +375,7 @@ class WordsCluster:
         return applied
 
     def check_logs(self):
-        """After :meth:`check`, stop all: same log, and nothing was applied that is not in it."""
+        """:meth:`check`, then stop all: same log, and nothing was applied that is not in it; what was applied."""
         applied = self.check()
         for node in self.all:
             node.end()
@@ -363,3 +392,4 @@ class WordsCluster:
             wanted = (term, data) if kind == "COMMAND" else None
             assert applied_here == wanted, f"entry {index} is {kind} {term} {data!r}, applied was {applied_here}"
         assert max(applied) <= max(merged), f"entry {max(applied)} was applied, the logs end at {max(merged)}"
+        return applied

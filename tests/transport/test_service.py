@@ -73,6 +73,14 @@ async def test_failure_of_the_core_is_unknown_with_its_text(world):
         )
 
 
+async def test_the_log_says_who_was_refused_but_not_each_time(world, caplog):
+    async with world() as w, Foreign(await w.serve(lambda call, _: call.fail("entry 4 is committed here"))) as stub:
+        for _ in range(5):
+            await refusal(stub.AppendEntries(append(4)))
+    said = [record.message for record in caplog.records if record.name == "matchengine.transport.server"]
+    assert said == ["a request of go was refused: entry 4 is committed here"]
+
+
 async def test_responses_announce_the_server(world):
     async with (
         world() as w,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final, NoReturn, TypeAlias
 
@@ -32,6 +33,10 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 #: Requests of one pipeline that may wait for their answers; beyond that it is not read.
 _MAX_OUTSTANDING: Final = 64
+#: A peer that is refused asks again and again; the log gets a line so often.
+_COMPLAINT_EVERY_S: Final = 10.0
+
+_logger = logging.getLogger(__name__)
 
 
 class RaftTransportService(RaftTransportServicer):
@@ -54,6 +59,7 @@ class RaftTransportService(RaftTransportServicer):
         self._handler = handler
         self._create_sink = create_sink
         self._loop = loop
+        self._complained_at = -_COMPLAINT_EVERY_S
 
     async def AppendEntries(self, request: pb.AppendEntriesRequest, context: Context) -> Message:
         return await self._unary(request, context, decode_append_entries)
@@ -127,8 +133,15 @@ class RaftTransportService(RaftTransportServicer):
         """The response to send, once there is one; a failure ends the call here."""
         outcome = await call.outcome
         if isinstance(outcome, str):
+            self._complain(call, outcome)
             await _fail(context, outcome)
         return encode_response(self._header, outcome)
+
+    def _complain(self, call: Call, text: str) -> None:
+        now = self._loop.time()
+        if now - self._complained_at >= _COMPLAINT_EVERY_S:
+            self._complained_at = now
+            _logger.warning("a request of %s was refused: %s", call.sender or "an unnamed peer", text)
 
 
 def _refused(text: str) -> Call:
