@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from matchengine.chaos.history import Command, Depth, Look, Submit, answer_of, depth_of, order_of
+from matchengine.chaos.history import Command, Depth, Look, Submit, answer_of, depth_of, order_of, words
 from matchengine.chaos.model import BookModel
 from matchengine.chaos.traders import Market, Progress, Trader
 from matchengine.exchange.engine import MatchingEngine
@@ -15,6 +15,7 @@ from matchengine.exchange.layout import BATCH_HEADER, KIND_INSTRUMENT, VERSION
 from matchengine.exchange.types import CommandType, OrdType, Side, TimeInForce
 from matchengine.service.market_data import _levels, _order
 from matchengine.service.translation import Translator
+from matchengine.testing.linearizability import Operation, check
 from matchengine.v1 import exchange_pb2 as pb
 
 SYMBOL = "ACME"
@@ -98,3 +99,31 @@ def test_orders_keep_their_place_in_the_state() -> None:
     assert model.step(book, Depth(10))[1] == (((100, 8, 2),), ())
     assert model.step(book, Look(1, 2))[1] == (Side.BUY, 100, 3, 2)
     assert model.step(book, Look(1, 1))[1] is None
+
+
+def test_a_misfit_is_put_into_words() -> None:
+    crossing = Submit((new(1, Side.BUY, 100, 5), new(2, Side.SELL, 99, 2)))
+    model = BookModel()
+    _, told = model.step(model.initial(), crossing)
+    change = Command(CommandType.REPLACE, 1, 3, 1, price=98, quantity=9)
+    history = [
+        *(Operation(1, 0, crossing, 1, told), Operation(2, 2, Look(1, 3), 3, (1, 98, 7, 2))),
+        Operation(3, 2, Submit((change,))),
+        Operation(4, 9, Submit((Command(CommandType.CANCEL, 1, orig_cl_ord_id=7),)), 12, ()),
+    ]
+    reports = (
+        *("NEW 1/1, 5 left and 0 done at 100", "NEW 1/2, 2 left and 0 done at 99"),
+        *("TRADE 1/2 2 at 100, 0 left and 2 done at 99", "TRADE 1/1 2 at 100, 3 left and 2 done at 100"),
+    )
+    rejected = "CANCEL_REJECTED 1/7 UNKNOWN_ORDER, 0 left and 0 done at 0"
+    assert check(model, history).explanation.text(words).splitlines() == [
+        "3 operations can be put in order, the last of them:",
+        f"  client 1 [0, 1] BUY 1/1 5 at 100 GTC; SELL 1/2 2 at 99 GTC -> {'; '.join(reports)}",
+        "  client 3 [2, ?] REPLACE 1/1 as 1/3 9 at 98 -> ?",
+        "  client 2 [2, 3] ORDER 1/3 -> (1, 98, 7, 2)",
+        "no place is left for:",
+        "  client 4 [9, 12] CANCEL 1/7 -> ()",
+        f"  it should give {rejected} in the state ((1, 3, 1, 98, 7, 2),)",
+        "at the same time:",
+        "  client 3 [2, ?] REPLACE 1/1 as 1/3 9 at 98 -> ?",
+    ]

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from matchengine.exchange.layout import COMMAND
-from matchengine.exchange.types import CommandType, OrdType, TimeInForce
+from matchengine.exchange.types import CommandType, ExecType, OrdType, Side, TimeInForce
 from matchengine.testing.linearizability import Operation
 from matchengine.v1 import exchange_pb2 as pb
 
@@ -95,8 +95,17 @@ Call: TypeAlias = Submit | Depth | Look
 #: exec_type, ord_status, side, reason, command, account, cl_ord_id, orig_cl_ord_id, price, last_px, last_qty,
 #: leaves_qty, cum_qty: a report without the numbers that run through all instruments.
 Told: TypeAlias = tuple[int, int, int, str, int, int, int, int, int, int, int, int, int]
+_TOLD: Final = 13
 Levels: TypeAlias = tuple[tuple[int, int, int], ...]
-Result: TypeAlias = tuple[Told, ...] | tuple[Levels, Levels] | tuple[int, int, int, int] | None
+
+
+class Refused(msgspec.Struct, frozen=True, gc=False):
+    """What a read is never to be told while there is a leader."""
+
+    reason: str
+
+
+Result: TypeAlias = tuple[Told, ...] | tuple[Levels, Levels] | tuple[int, int, int, int] | Refused | None
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
@@ -156,6 +165,41 @@ class History:
         with path.open("wb") as file:
             for record in self.records():
                 file.write(msgspec.json.encode((record.symbol, record.operation)) + b"\n")
+
+
+# --- in words --------------------------------------------------------------------------------
+
+
+def words(value: object) -> str:
+    """A call, a result or a state, short enough for a line."""
+    if isinstance(value, Submit):
+        return "; ".join(_command_words(command) for command in value.commands)
+    if isinstance(value, Depth):
+        return f"DEPTH {value.levels}"
+    if isinstance(value, Look):
+        return f"ORDER {value.account}/{value.cl_ord_id}"
+    if isinstance(value, tuple) and value and all(isinstance(each, tuple) and len(each) == _TOLD for each in value):
+        return "; ".join(_told_words(told) for told in value)
+    return repr(value)
+
+
+def _command_words(command: Command) -> str:
+    name = f"{command.account}/{command.cl_ord_id or command.orig_cl_ord_id}"
+    if command.type == CommandType.CANCEL:
+        return f"CANCEL {name}"
+    if command.type == CommandType.REDUCE:
+        return f"REDUCE {name} by {command.quantity}"
+    if command.type == CommandType.REPLACE:
+        return f"REPLACE {command.account}/{command.orig_cl_ord_id} as {name} {command.quantity} at {command.price}"
+    kind = TimeInForce(command.time_in_force).name if command.price else OrdType.MARKET.name
+    return f"{Side(command.side).name} {name} {command.quantity} at {command.price} {kind}"
+
+
+def _told_words(told: Told) -> str:
+    exec_type, _, _, reason, _, account, cl_ord_id, orig_cl_ord_id, price, last_px, last_qty, leaves, cum = told
+    said = f"{ExecType(exec_type).name} {account}/{cl_ord_id or orig_cl_ord_id} {reason}".strip()
+    traded = f" {last_qty} at {last_px}" if last_qty else ""
+    return f"{said}{traded}, {leaves} left and {cum} done at {price}"
 
 
 # --- what the exchange says, in ticks and lots -----------------------------------------------

@@ -8,14 +8,14 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from random import Random
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 
 from matchengine.chaos.engines import Engine
 from matchengine.chaos.faults import Faults
 from matchengine.chaos.gauges import Gauges
-from matchengine.chaos.history import LOT_SIZE, TICK_SIZE, History, Levels, Record, Submit
+from matchengine.chaos.history import LOT_SIZE, TICK_SIZE, History, Levels, Record, Refused, Submit, words
 from matchengine.chaos.ledger import balance
 from matchengine.chaos.model import BookModel
 from matchengine.chaos.network import Network
@@ -215,7 +215,8 @@ class _Run:
         async def read(reader: ExchangeReader) -> None:
             while symbols:
                 symbol = symbols.pop()
-                depths[symbol] = (await depth(self._history, reader, symbol)).operation.result  # type: ignore[assignment]
+                result = (await depth(self._history, reader, symbol)).operation.result
+                depths[symbol] = cast("tuple[Levels, Levels]", ((), ()) if isinstance(result, Refused) else result)
 
         async def read_orders(reader: ExchangeReader, number: int) -> None:
             for account, symbol, cl_ord_id in looks[:_MOST_LOOKS]:
@@ -254,7 +255,7 @@ class _Run:
             verdicts[symbol] = judgement.verdict
             steps += judgement.steps
             if judgement.explanation is not None:
-                misfits[symbol] = judgement.explanation.text()
+                misfits[symbol] = judgement.explanation.text(words)
         undecided = tuple(symbol for symbol, verdict in verdicts.items() if verdict is Verdict.UNKNOWN)
         worst = Verdict.NOT_LINEARIZABLE if misfits else Verdict.UNKNOWN if undecided else Verdict.LINEARIZABLE
         return Linearizability(worst, len(verdicts), steps, undecided, misfits)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from random import Random
 from typing import Any, Final
 
@@ -16,15 +16,18 @@ from matchengine.chaos.history import (
     Command,
     Depth,
     History,
+    Levels,
     Look,
     Record,
+    Refused,
+    Result,
     Submit,
     answer_of,
     depth_of,
     order_of,
 )
 from matchengine.client.exchange import ExchangeClient, ExchangeReader
-from matchengine.errors import MatchEngineError
+from matchengine.errors import MatchEngineError, RefusedError
 from matchengine.exchange.types import CommandType, ExecType, OrdType, ReplaceFlag, Side, TimeInForce
 from matchengine.v1 import exchange_pb2 as pb
 
@@ -278,21 +281,29 @@ class Trader:
 
 
 async def depth(history: History, reader: ExchangeReader, symbol: str, levels: int = _LEVELS) -> Record:
-    """Read a book, and note it down; raises MatchEngineError when no node answers."""
-    record = history.begin(symbol, reader.account, Depth(levels))
-    try:
-        record.end(depth_of(await reader.depth(symbol, levels)))
-    except BaseException:
-        history.forget(record)
-        raise
-    return record
+    """Read a book, and note it down; raises NoLeaderError when no node answers."""
+
+    async def read() -> tuple[Levels, Levels]:
+        return depth_of(await reader.depth(symbol, levels))
+
+    return await _noted(history.begin(symbol, reader.account, Depth(levels)), history, read)
 
 
 async def look(history: History, reader: ExchangeReader, symbol: str, cl_ord_id: int) -> Record:
     """Read an order of the reader's account, and note it down; as :func:`depth`."""
-    record = history.begin(symbol, reader.account, Look(reader.account, cl_ord_id))
+
+    async def read() -> tuple[int, int, int, int] | None:
+        return order_of(await reader.order(cl_ord_id=cl_ord_id))
+
+    return await _noted(history.begin(symbol, reader.account, Look(reader.account, cl_ord_id)), history, read)
+
+
+async def _noted(record: Record, history: History, read: Callable[[], Awaitable[Result]]) -> Record:
     try:
-        record.end(order_of(await reader.order(cl_ord_id=cl_ord_id)))
+        record.end(await read())
+    except RefusedError as error:
+        # As of an instrument that was never listed: an answer like any other, and never the right one.
+        record.end(Refused(str(error)))
     except BaseException:
         history.forget(record)
         raise

@@ -86,17 +86,17 @@ class Explanation(msgspec.Struct, Generic[C, S, R], frozen=True):
     open: tuple[Operation[C, R], ...]
     conflicts: tuple[Conflict[S, R], ...]
 
-    def text(self) -> str:
-        """For people; of a long order only the end is shown."""
+    def text(self, show: Callable[[object], str] = repr) -> str:
+        """For people; ``show`` puts calls, results and states into words; of a long order only the end is shown."""
         hidden = len(self.placed) - _SHOWN_PLACED
         lines = [f"{len(self.placed)} operations can be put in order" + (", the last of them:" if self.placed else "")]
         lines += ["  ..."] if hidden > 0 else []
-        lines += [f"  {_line(operation)}" for operation in self.placed[max(0, hidden) :]]
-        lines += ["no place is left for:", f"  {_line(self.misfit)}"]
+        lines += [f"  {_line(operation, show)}" for operation in self.placed[max(0, hidden) :]]
+        lines += ["no place is left for:", f"  {_line(self.misfit, show)}"]
         for conflict in self.conflicts:
-            lines.append(f"  it should give {conflict.right!r} in the state {conflict.state!r}")
+            lines.append(f"  it should give {show(conflict.right)} in the state {show(conflict.state)}")
         if self.open:
-            lines += ["at the same time:", *(f"  {_line(operation)}" for operation in self.open)]
+            lines += ["at the same time:", *(f"  {_line(operation, show)}" for operation in self.open)]
         return "\n".join(lines)
 
 
@@ -147,9 +147,9 @@ def check_parts(
     return Report({key: check(model_of(key), part, max_steps=max_steps) for key, part in parts.items()})
 
 
-def _line(operation: Operation[Any, Any]) -> str:
-    end, result = ("?", "?") if operation.end is None else (operation.end, repr(operation.result))
-    return f"client {operation.client} [{operation.start}, {end}] {operation.call!r} -> {result}"
+def _line(operation: Operation[Any, Any], show: Callable[[object], str]) -> str:
+    end, result = ("?", "?") if operation.end is None else (operation.end, show(operation.result))
+    return f"client {operation.client} [{operation.start}, {end}] {show(operation.call)} -> {result}"
 
 
 class _Frame(msgspec.Struct, Generic[S], frozen=True, gc=False):
