@@ -88,7 +88,7 @@ def histories(draw):
     return history
 
 
-@settings(max_examples=1000)
+@settings(max_examples=600)
 @given(histories())
 def test_every_small_history_is_judged_as_by_trying_all_orders(history) -> None:
     right = Verdict.LINEARIZABLE if is_linearizable(history) else Verdict.NOT_LINEARIZABLE
