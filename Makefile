@@ -11,6 +11,7 @@ PREFIX ?= $(HOME)/.local
 TESTS ?=
 PARTS ?=
 WORKERS ?= 2
+FUZZ_SECONDS ?= 60
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -24,7 +25,7 @@ ENGINE_MODULE := engines/hashicorp
 ENGINE := build/engine
 EXAMPLE_GO := Mmatchengine/wire/example.proto=matchengine/engines/hashicorp/examplepb
 
-.PHONY: help venv demo test crash check check-proto format proto proto-go engine bench install clean
+.PHONY: help venv demo test crash fuzz check check-proto format proto proto-go engine bench install clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +51,10 @@ test: $(STAMP) ## Run the tests; TESTS=tests/raft runs some
 
 crash: $(STAMP) ## Try many more states in which a crash may leave the files than make test does
 	MATCHENGINE_CRASH=further $(BIN)/python -m pytest -n $(WORKERS) tests/storage/test_crash_states.py
+
+fuzz: $(STAMP) ## Fuzz every decoder, led by coverage, for FUZZ_SECONDS each
+	$(BIN)/python -m pip install $(PIP_FLAGS) --group fuzz
+	PYTHONPATH=tests/fuzz $(BIN)/python tests/fuzz/deeper.py $(FUZZ_SECONDS)
 
 check: $(STAMP) check-proto ## Format, lint, types, imports, generated code
 	$(BIN)/ruff format --check

@@ -21,6 +21,7 @@ after COMMAND the index of the entry that executed it.
 from __future__ import annotations
 
 import struct
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
 from struct import Struct
@@ -199,7 +200,10 @@ class SessionMachine:
             raise ValueError("snapshot: not one of a session machine, or of a newer version")
         (now,) = _U64.unpack(reader.take(_U64.size))
         sessions, first_inner = _read_sessions(reader)
-        self.inner.restore(_inner_chunks(reader, first_inner))
+        inner = _inner_chunks(reader, first_inner)
+        self.inner.restore(inner)
+        deque(inner, maxlen=0)  # what the machine inside did not ask for must be whole as well
+        reader.require_end()
         self._now = now
         self._sessions = sessions
         self._answer_bytes = sum(s.answer_bytes for s in sessions.values())
@@ -368,6 +372,10 @@ class _Reader:
             raise ValueError(f"snapshot: a frame of {length} bytes is above the limit of {_MAX_FRAME}")
         return kind, self.take(length)
 
+    def require_end(self) -> None:
+        if self._offset < len(self._buffer) or any(self._chunks):
+            raise ValueError("snapshot: goes on behind its end")
+
     def _next_chunk(self) -> bytes:
         for chunk in self._chunks:
             if chunk:
@@ -408,8 +416,13 @@ def _require_answers(sessions: dict[int, _Session]) -> None:
 def _session_of(body: bytes, sessions: dict[int, _Session]) -> _Session:
     try:
         record = msgspec.msgpack.decode(body, type=_SessionRecord)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise ValueError(f"snapshot: a session record cannot be read: {error}") from error
+    if record.id in sessions:
+        raise ValueError(f"snapshot: session {record.id} appears twice")
+    numbers = (record.id, record.last, record.acknowledged, record.last_active)
+    if not (min(numbers) >= 0 and max(numbers) <= _LAST_STAMP and record.acknowledged <= record.last):
+        raise ValueError(f"snapshot: session {record.id} has a number out of bounds")
     session = _Session(record.name, record.last_active)
     session.last = record.last
     session.acknowledged = record.acknowledged

@@ -12,7 +12,7 @@ from crash_workloads import WORKLOADS, random_life
 
 FURTHER = os.environ.get("MATCHENGINE_CRASH") == "further"
 EFFORT = Effort(states=2000, recoveries=3, kills=2) if FURTHER else Effort(states=1024, recoveries=8, kills=6)
-LIVES = range(60 if FURTHER else 4)
+LIVES = range(24 if FURTHER else 4)
 SEARCH = Effort(states=64, recoveries=1, kills=1)
 
 

@@ -97,6 +97,10 @@ class SnapshotReader:
         if form != FORMAT:
             raise ValueError(f"snapshot: format {form} is not {FORMAT}")
         self.last_order_id, self.last_trade_id, self._instruments = _COUNTERS.unpack(self._reader.take(_COUNTERS.size))
+        if max(self.last_order_id, self.last_trade_id) > MAX_INT64:
+            raise ValueError(
+                f"snapshot: order id {self.last_order_id} or trade id {self.last_trade_id} leaves no next one"
+            )
         if self.time < 0 or self._instruments > MAX_INSTRUMENTS:
             raise ValueError(f"snapshot: time {self.time} or {self._instruments} instruments are out of bounds")
         self.table = self._read_table()

@@ -17,6 +17,8 @@ from matchengine.raft.types import MAX_ENTRY_BYTES, Configuration, Server, Serve
 #: Bounds on what is decoded: bytes of the whole, members, and nesting of keys that we do not know.
 MAX_ENCODED_BYTES = 1024 * 1024
 MAX_SERVERS = 1024
+#: What the old raw family can write again.
+MAX_TEXT_BYTES = 0xFFFF
 _MAX_DEPTH = 8
 
 
@@ -127,6 +129,8 @@ class _Reader:
 
     def _text(self) -> str:
         length = self._length(0xA0, 0x1F, _RAW_WIDTHS, "string")
+        if length > MAX_TEXT_BYTES:
+            raise ValueError(f"configuration: a string of {length} bytes is longer than {MAX_TEXT_BYTES}")
         try:
             return self._take(length).decode()
         except UnicodeDecodeError:
@@ -214,8 +218,8 @@ def check_members(configuration: Configuration) -> None:
 def _check_name(what: str, name: str, seen: set[str]) -> None:
     if not name:
         raise ValueError(f"empty {what} in configuration")
-    if len(name.encode()) > 0xFFFF:
-        raise ValueError(f"{what} in configuration is longer than 65535 bytes")
+    if len(name.encode()) > MAX_TEXT_BYTES:
+        raise ValueError(f"{what} in configuration is longer than {MAX_TEXT_BYTES} bytes")
     if name in seen:
         raise ValueError(f"found duplicate {what} in configuration: {name}")
     seen.add(name)

@@ -10,18 +10,34 @@ from matchengine.replay.errors import InputError
 
 #: A day of one busy stock is about 100 MiB; more than this is refused rather than swallowed.
 MAX_BYTES = 2 * 1024 * 1024 * 1024
+#: What decompressing may take beside its result: ``xz -9`` asks for 65 MiB, a header may ask for 4 GiB.
+_MEMORY_BYTES = 256 * 1024 * 1024
 
 
 def read_recording(path: Path) -> bytes:
     """The whole content of ``path``, decompressed if its name ends with ``.xz``."""
     try:
-        with lzma.open(path) if path.suffix == ".xz" else path.open("rb") as file:
+        with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
+        if path.suffix == ".xz":
+            content = _decompressed(content)
     except (OSError, lzma.LZMAError, EOFError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
     if len(content) > MAX_BYTES:
         raise InputError(f"{path}: holds more than {MAX_BYTES} bytes, the most that is read")
     return content
+
+
+def _decompressed(packed: bytes) -> bytes:
+    """All streams of an xz file, or a little more than ``MAX_BYTES`` of them."""
+    content = bytearray()
+    while packed and len(content) <= MAX_BYTES:
+        decompressor = lzma.LZMADecompressor(memlimit=_MEMORY_BYTES)
+        content += decompressor.decompress(packed, MAX_BYTES + 1 - len(content))
+        if not decompressor.eof and len(content) <= MAX_BYTES:
+            raise EOFError("the compressed data end too early")
+        packed = decompressor.unused_data.lstrip(b"\0")
+    return bytes(content)
 
 
 def read_table(folder: Path, stem: str) -> tuple[Path, Iterator[tuple[int, list[str]]]]:

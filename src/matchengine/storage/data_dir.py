@@ -127,7 +127,7 @@ def _claim(fs: FileSystem, path: Path, owner: _NodeFile) -> None:
         return
     try:
         found = msgspec.json.decode(read_file(fs, file, _NODE_FILE_LIMIT), type=_NodeFile)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DataDirError(f"{file}: {error}; restore the file from a copy, or choose an empty directory") from error
     if found.engine != owner.engine:
         raise DataDirError(

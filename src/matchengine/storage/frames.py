@@ -135,7 +135,7 @@ def decode_entries(body: bytes, first: Index, count: int) -> Iterator[Entry]:
         term, seconds, nanoseconds, data_bytes, extensions_bytes, kind = row
         middle = at + data_bytes
         end = middle + extensions_bytes
-        if end > len(body) or kind not in _ENTRY_TYPES:
+        if end > len(body) or kind not in _ENTRY_TYPES or nanoseconds >= _NANOSECONDS:
             raise FormatError(f"entry {index} is malformed")
         yield Entry(
             index,

@@ -13,6 +13,8 @@ from matchengine.storage.contracts import CorruptionError
 from matchengine.storage.files import FileSystem, publish, reading, temporary_path, write_all
 
 SUFFIX = ".log"
+#: Far above the segments and frames that the log makes: what is longer is not read into memory.
+LARGEST_SEGMENT_BYTES = 256 * 1024 * 1024
 #: Syncing over written zeros takes a third less time than syncing into space that was only reserved.
 _BLANK_BYTES = 256 * 1024
 _COPY_BYTES = 1024 * 1024
@@ -57,7 +59,10 @@ class Segment:
     def load(cls, fs: FileSystem, path: Path) -> tuple[Segment, frames.Damage | None]:
         """Read and check every frame; the damage, if any, is at the segment's ``end``."""
         with reading(fs, path) as handle:
-            data = memoryview(fs.pread(handle, fs.size(handle), 0))
+            size = fs.size(handle)
+            if size > LARGEST_SEGMENT_BYTES:
+                raise CorruptionError(f"{path}: {size} bytes are more than {LARGEST_SEGMENT_BYTES}; {REMEDY}")
+            data = memoryview(fs.pread(handle, size, 0))
         try:
             first, salt = frames.decode_segment_header(bytes(data[: frames.SEGMENT_HEADER_BYTES]))
         except frames.FormatError as error:

@@ -93,9 +93,12 @@ class SnapshotReader:
         if extend(0, encoded) != checksum:
             raise self._corruption("the meta data is damaged")
         try:
-            return msgspec.msgpack.decode(encoded, type=SnapshotMeta)
-        except msgspec.DecodeError as error:
+            meta = msgspec.msgpack.decode(encoded, type=SnapshotMeta)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise self._corruption(f"the meta data is malformed: {error}") from error
+        if min(meta.index, meta.term, meta.configuration_index) < 0 or meta.size:
+            raise self._corruption("the meta data has a negative number, or a size")
+        return meta
 
     def chunks(self) -> Iterator[bytes]:
         """The state bytes; to be called after :meth:`meta`.  Only after the last chunk is all verified."""
