@@ -5,11 +5,13 @@ from __future__ import annotations
 import lzma
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from matchengine.replay.errors import InputError
 
 #: A day of one busy stock is about 100 MiB; more than this is refused rather than swallowed.
 MAX_BYTES = 2 * 1024 * 1024 * 1024
+_PIECE_BYTES = 1024 * 1024
 #: What decompressing may take beside its result: ``xz -9`` asks for 65 MiB, a header may ask for 4 GiB.
 _MEMORY_BYTES = 256 * 1024 * 1024
 
@@ -18,7 +20,7 @@ def read_recording(path: Path) -> bytes:
     """The whole content of ``path``, decompressed if its name ends with ``.xz``."""
     try:
         with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+            content = _bounded(file)
         if path.suffix == ".xz":
             content = _decompressed(content)
     except (OSError, lzma.LZMAError, EOFError) as error:
@@ -26,6 +28,14 @@ def read_recording(path: Path) -> bytes:
     if len(content) > MAX_BYTES:
         raise InputError(f"{path}: holds more than {MAX_BYTES} bytes, the most that is read")
     return content
+
+
+def _bounded(file: BinaryIO) -> bytes:
+    """The file, or a little more than ``MAX_BYTES`` of it, in pieces: asking for all at once would allocate all."""
+    content = bytearray()
+    while len(content) <= MAX_BYTES and (piece := file.read(_PIECE_BYTES)):
+        content += piece
+    return bytes(content)
 
 
 def _decompressed(packed: bytes) -> bytes:
