@@ -19,6 +19,11 @@ KINDS = ("go", "py")
 each_cluster = pytest.mark.parametrize("kinds", CLUSTERS.values(), ids=CLUSTERS)
 
 
+def until_silence_is_noticed():
+    """A leader of ours keeps what a follower needs that was heard within the election timeout."""
+    time.sleep(1.5 * HASHICORP.election_timeout_ms / 1000)
+
+
 @each_cluster
 @pytest.mark.parametrize("founder", KINDS)
 def test_either_kind_founds_and_words_go_through_leaders_of_both(cluster, kinds, founder):
@@ -73,8 +78,7 @@ def test_a_node_left_behind_gets_the_other_kinds_snapshot(cluster, kinds, leader
     behind.end()
     seen = max(behind.applied_commands())
     cluster.add_words(leader, "missed-", 100)
-    # A leader of ours keeps what a follower needs that was heard within the election timeout.
-    time.sleep(1.5 * HASHICORP.election_timeout_ms / 1000)
+    until_silence_is_noticed()
     leader.operate("Snapshot")
     cluster.add_words(leader, "after-the-snapshot-", 10)
     behind.start()
@@ -107,6 +111,7 @@ def test_what_a_deposed_leader_wrote_alone_is_dropped(cluster, kind, snapshot):
     leader = cluster.leader(others)
     cluster.add_words(leader, "instead-", 20)
     if snapshot:
+        until_silence_is_noticed()
         leader.operate("Snapshot")
         cluster.add_words(leader, "after-the-snapshot-", TRAILING_ENTRIES + 5)
         leader.operate("Snapshot")
