@@ -71,7 +71,7 @@ CONFIGURATIONS = {
     "deep nesting": (NESTED, "nested deeper"),
     "array of 2^32 - 1": (b"\x81" + raw("Servers") + b"\xdd" + b"\xff" * 4, "4294967295 servers are more than"),
     "map of 2^32 - 1": (b"\xdf" + b"\xff" * 4, "truncated"),
-    "string of 2^32 - 1": (b"\x81\xdb" + b"\xff" * 4, "truncated"),
+    "string of 2^32 - 1": (b"\x81\xdb" + b"\xff" * 4, "longer than 65535"),
     "a value of 2^32 - 1 elements under an unknown key": (
         b"\x82" + raw("Else") + b"\xdd" + b"\xff" * 4 + ONE[1:],
         "truncated",
