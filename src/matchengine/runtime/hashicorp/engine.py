@@ -240,8 +240,8 @@ class HashicorpEngine:
             self._background(self._bury(error))
 
     async def _bury(self, error: Exception | None) -> None:
-        if error is not None:
-            self.stop(EngineError(str(error)))
+        if error is not None and not isinstance(error, OSError):
+            self.stop(error)  # what came made no sense
             return
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(self._process.ended), 5)

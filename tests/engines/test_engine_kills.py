@@ -1,0 +1,255 @@
+"""Either half of a HashiCorp node dies at every step: no entry is applied twice or skipped, no snapshot is half taken.
+
+Both halves are real.  The Go half is killed when a frame of a chosen kind passes; the node, in a process of its own,
+by a state machine that kills its own process at a chosen step.
+"""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from engine_nodes import PATIENCE_S, Journal, small, until
+
+from matchengine.cluster.processes import free_addresses
+from matchengine.errors import EngineError, MatchEngineError
+from matchengine.runtime.hashicorp.frames import FrameReader, Kind
+from matchengine.runtime.hashicorp.streams import Stream
+
+pytestmark = pytest.mark.integration
+
+ENGINE = "hashicorp"
+
+
+def kill_raft_when(monkeypatch, kind, *, before):
+    """SIGKILL for the Go half when a frame of ``kind`` comes from it: it is seen here, or it is not."""
+    feed = FrameReader.feed
+
+    def watched(self, data):
+        for found, body in feed(self, data):
+            if found is not kind:
+                yield found, body
+                continue
+            if not before:
+                yield found, body
+            os.kill(victim.pop(), signal.SIGKILL)
+            return
+
+    victim = []
+    monkeypatch.setattr(FrameReader, "feed", watched)
+    return victim
+
+
+def kill_raft_when_sent(monkeypatch, kind):
+    """SIGKILL for the Go half instead of sending it a frame of ``kind`` in a snapshot."""
+    send = Stream.send
+    victims = []
+
+    def watched(self, found, body=b""):
+        if found is kind and victims:
+            os.kill(victims.pop(), signal.SIGKILL)
+        send(self, found, body)
+
+    monkeypatch.setattr(Stream, "send", watched)
+    return victims
+
+
+async def filled(nodes, count, **more):
+    """A node that has acknowledged ``count`` commands, in order."""
+    node = await nodes.led(**more)
+    for number in range(count):
+        await node.propose(b"%d" % number)
+    return node
+
+
+async def it_goes_on(nodes, address, acknowledged, maybe=()):
+    """The node starts again and has what was acknowledged, once, and of the rest only what was under way."""
+    machine = Journal()
+    again = await nodes.led(address=address, machine=machine)
+    await again.barrier()
+    commands = machine.commands
+    assert commands[: len(acknowledged)] == acknowledged
+    assert commands[len(acknowledged) :] in [list(maybe[:count]) for count in range(len(maybe) + 1)]
+    indexes = [index for index, _ in machine.entries]
+    assert indexes == sorted(set(indexes))
+    assert (await again.propose(b"more")).result == b"%d" % (len(commands) + 1)
+    await again.stop()
+
+
+ACKNOWLEDGED = [b"%d" % number for number in range(5)]
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["unseen", "seen"])
+@pytest.mark.parametrize("kind", [Kind.READY, Kind.STATE])
+def test_raft_dies_while_it_starts(play, monkeypatch, kind, before):
+    async def scenario(nodes):
+        node = await filled(nodes, 5)
+        await node.stop()
+        with monkeypatch.context() as patch:
+            victim = kill_raft_when(patch, kind, before=before)
+            second = nodes.make(address=node.config.address)
+            nodes.running.append(second)
+            watched = asyncio.ensure_future(until(lambda: hasattr(second._engine, "_process")))
+            watched.add_done_callback(lambda _: victim.append(second._engine._process.pid))
+            with pytest.raises(EngineError, match=r"killed by signal 9"):
+                await second.start()
+                await second.wait_stopped()
+        await second.stop()
+        await it_goes_on(nodes, node.config.address, ACKNOWLEDGED)
+
+    play(scenario, ENGINE)
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["unseen", "seen"])
+@pytest.mark.parametrize("kind", [Kind.ENTRIES, Kind.OUTCOME])
+def test_raft_dies_around_an_entry(play, monkeypatch, kind, before):
+    async def scenario(nodes):
+        node = await filled(nodes, 5)
+        with monkeypatch.context() as patch:
+            kill_raft_when(patch, kind, before=before).append(node._engine._process.pid)
+            under_way = [node.propose(b"a"), node.propose(b"b")]
+            found = await asyncio.gather(*under_way, return_exceptions=True)
+            with pytest.raises(EngineError, match="killed by signal 9"):
+                await node.wait_stopped()
+        answered = [b for b, outcome in zip((b"a", b"b"), found, strict=True) if not isinstance(outcome, Exception)]
+        assert all(isinstance(outcome, MatchEngineError) for outcome in found[len(answered) :])
+        rest = (b"a", b"b")[len(answered) :]
+        await it_goes_on(nodes, node.config.address, [*ACKNOWLEDGED, *answered], rest)
+
+    play(scenario, ENGINE)
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["unseen", "seen"])
+@pytest.mark.parametrize("kind", [Kind.CAPTURE, Kind.RELEASE])
+def test_raft_dies_around_a_snapshot(play, monkeypatch, kind, before):
+    async def scenario(nodes):
+        node = await filled(nodes, 5)
+        with monkeypatch.context() as patch:
+            kill_raft_when(patch, kind, before=before).append(node._engine._process.pid)
+            asked = asyncio.ensure_future(node.snapshot())
+            with pytest.raises(EngineError):
+                await node.wait_stopped()
+        await asyncio.gather(asked, return_exceptions=True)
+        await it_goes_on(nodes, node.config.address, ACKNOWLEDGED)
+
+    play(scenario, ENGINE)
+
+
+@pytest.mark.parametrize("kind", [Kind.CHUNK, Kind.END])
+def test_raft_dies_in_the_middle_of_a_snapshot(play, monkeypatch, kind):
+    async def scenario(nodes):
+        node = await filled(nodes, 5, machine=Journal(b"x" * 3_000_000))
+        with monkeypatch.context() as patch:
+            kill_raft_when_sent(patch, kind).append(node._engine._process.pid)
+            asked = asyncio.ensure_future(node.snapshot())
+            with pytest.raises(EngineError):
+                await node.wait_stopped()
+        await asyncio.gather(asked, return_exceptions=True)
+        left = nodes.folder / "a" / "raft" / "snapshots"
+        assert [each for each in left.iterdir() if each.suffix != ".tmp"] == []
+        await it_goes_on(nodes, node.config.address, ACKNOWLEDGED)
+
+    play(scenario, ENGINE)
+
+
+def test_raft_dies_in_the_middle_of_a_restore(play):
+    class Slow(Journal):
+        def restore(self, chunks):
+            for _ in chunks:
+                os.kill(victim[0], signal.SIGKILL)
+
+    victim = []
+
+    async def scenario(nodes):
+        node = await filled(nodes, 5, machine=Journal(b"x" * 3_000_000))
+        await node.snapshot()
+        await node.stop()
+        second = nodes.make(address=node.config.address, machine=Slow())
+        nodes.running.append(second)
+        started = asyncio.ensure_future(second.start())
+        await until(lambda: hasattr(second._engine, "_process"))
+        victim.append(second._engine._process.pid)
+        with pytest.raises(EngineError):
+            await started
+        await second.stop()
+        await it_goes_on(nodes, node.config.address, ACKNOWLEDGED)
+
+    play(scenario, ENGINE)
+
+
+def test_raft_dies_while_the_node_stops(play, monkeypatch):
+    async def scenario(nodes):
+        node = await filled(nodes, 5)
+        node._engine._send_request = lambda _request, _told: os.kill(node._engine._process.pid, signal.SIGKILL)
+        await node.stop()
+        await it_goes_on(nodes, node.config.address, ACKNOWLEDGED)
+
+    play(scenario, ENGINE)
+
+
+def test_an_entry_that_comes_twice_or_not_at_all_stops_the_node(play, monkeypatch):
+    async def scenario(nodes):
+        for name, shift, text in (("a", -1, "applied twice"), ("b", 1, "skipped")):
+            node = await nodes.led(name, snapshots=small(1000))
+            await node.propose(b"x")
+            node._engine._next += -shift
+            with pytest.raises(MatchEngineError):
+                await node.propose(b"y")
+            with pytest.raises(EngineError, match=text):
+                await node.wait_stopped()
+            assert node.machine.commands == [b"x"]
+
+    play(scenario, ENGINE)
+
+
+def run_node(folder, address, step, commands):
+    """What a node acknowledged before it killed itself at ``step``, and its exit code."""
+    program = [sys.executable, str(Path(__file__).with_name("suicidal_node.py")), str(folder), address, step]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        program,
+        input="".join(f"{command}\n" for command in commands),
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    return done.stdout.split(), done.returncode
+
+
+STEPS = [
+    ("apply", ["die"], ["die"]),
+    ("applied", ["die"], ["die"]),
+    ("snapshot", ["!snapshot"], []),
+    ("chunk", ["!snapshot"], []),
+    ("stop", ["!stop"], []),
+]
+
+
+@pytest.mark.parametrize(("step", "last", "maybe"), STEPS, ids=[step for step, _, _ in STEPS])
+def test_the_node_dies_and_takes_raft_along(play, step, last, maybe):
+    async def scenario(nodes):
+        address = free_addresses(1)[0]
+        sent = [command.decode() for command in ACKNOWLEDGED]
+        seen, code = await asyncio.to_thread(run_node, nodes.folder / "a", address, step, [*sent, *last])
+        assert (seen, code) == (["leads", *sent], -signal.SIGKILL)
+        await it_goes_on(nodes, address, ACKNOWLEDGED, [command.encode() for command in maybe])
+
+    play(scenario, ENGINE)
+
+
+def test_the_node_dies_while_it_restores(play):
+    async def scenario(nodes):
+        address = free_addresses(1)[0]
+        sent = [command.decode() for command in ACKNOWLEDGED]
+        seen, code = await asyncio.to_thread(run_node, nodes.folder / "a", address, "none", [*sent, "!snapshot"])
+        assert (seen, code) == (["leads", *sent, "!snapshot"], 0)
+        seen, code = await asyncio.to_thread(run_node, nodes.folder / "a", address, "restore", [])
+        assert (seen, code) == ([], -signal.SIGKILL)
+        await it_goes_on(nodes, address, ACKNOWLEDGED)
+
+    play(scenario, ENGINE)
