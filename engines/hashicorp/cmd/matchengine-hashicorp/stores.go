@@ -16,6 +16,19 @@ type timedLog struct {
 	raft.LogStore
 }
 
+// GetLog implements raft.LogStore.  What was compacted is gone, also where the store could still find it in a segment:
+// whether a peer gets entries or a snapshot does not depend on where segments end.
+func (t timedLog) GetLog(index uint64, entry *raft.Log) error {
+	first, err := t.LogStore.FirstIndex()
+	if err != nil {
+		return err
+	}
+	if index < first {
+		return raft.ErrLogNotFound
+	}
+	return t.LogStore.GetLog(index, entry)
+}
+
 // StoreLog implements raft.LogStore.
 func (t timedLog) StoreLog(entry *raft.Log) error {
 	return t.StoreLogs([]*raft.Log{entry})
