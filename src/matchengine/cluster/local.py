@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final, Literal
@@ -50,9 +51,9 @@ def require_engine(engine: ClusterEngine) -> None:
 class LocalCluster:
     """``size`` nodes in ``folder``; the first founds the cluster, the others are added as voters."""
 
-    def __init__(self, size: int, folder: Path, engine: ClusterEngine = "matchengine") -> None:
+    def __init__(self, size: int, folder: Path, engine: ClusterEngine = "matchengine", profile: str = "") -> None:
         require_engine(engine)
-        profile = "hashicorp" if engine == "mixed" else ""
+        profile = "hashicorp" if engine == "mixed" else profile
         self.nodes = [
             NodeProcess(
                 f"node{number}",
@@ -94,12 +95,14 @@ class LocalCluster:
 
     async def caught_up(self, node: NodeProcess) -> None:
         """Wait until ``node`` has applied what the leader had committed when this began to look."""
+        target = 0
 
         async def check() -> bool:
+            nonlocal target
             statuses = await self.statuses()
-            committed = max((s.commit_index for s in statuses if s and s.role == "leader"), default=0)
+            target = target or max((s.commit_index for s in statuses if s and s.role == "leader"), default=0)
             mine = next((s for s in statuses if s and s.address == node.address), None)
-            return bool(committed) and mine is not None and mine.applied_index >= committed
+            return bool(target) and mine is not None and mine.applied_index >= target
 
         await self.until(f"{node.id} has caught up", check)
 
@@ -146,11 +149,47 @@ class LocalCluster:
         status = await self.admin.try_status(node.address)
         return status is not None and status.role == "leader"
 
+    async def replace(self, old: NodeProcess, new: NodeProcess) -> None:
+        """Put ``new``, with an id of its own, into the place of ``old``: first as a non-voter, to risk no quorum."""
+        self.nodes.append(new)
+        new.start()
+        await self.until(f"{new.id} answers", lambda: self._answers(new))
+        await self._changed(
+            f"{new.id} gets the log", lambda leader: self.admin.add_nonvoter(leader, new.id, new.address)
+        )
+        await self.caught_up(new)
+        await self._changed(f"{new.id} votes", lambda leader: self.admin.add_voter(leader, new.id, new.address))
+        await self.until(f"{old.id} follows", lambda: self._follows(old))
+        await self._changed(f"{old.id} is no member", lambda leader: self.admin.remove_server(leader, old.id))
+        self.nodes.remove(old)
+        old.kill()
+
+    async def _answers(self, node: NodeProcess) -> bool:
+        return await self.admin.try_status(node.address) is not None
+
+    async def _follows(self, node: NodeProcess) -> bool:
+        """Whether another node leads; a leader is asked to hand over."""
+        leader = await self._finder.find(STEP_S)
+        if leader != node.address:
+            return True
+        with contextlib.suppress(grpc.aio.AioRpcError, MatchEngineError):
+            await self.admin.transfer_leadership(leader)
+        return False
+
+    async def _changed(self, what: str, change: Callable[[str], Awaitable[int]]) -> None:
+        """Have the leader change the members; one that is busy or has just lost its place is asked again."""
+
+        async def done() -> bool:
+            try:
+                await change(await self._finder.find(STEP_S))
+            except (grpc.aio.AioRpcError, MatchEngineError):
+                return False
+            return True
+
+        await self.until(what, done)
+
     async def _join(self, node: NodeProcess) -> None:
         """Make a started node a voter; a leader that is busy with the change before is asked again."""
-
-        async def answers() -> bool:
-            return await self.admin.try_status(node.address) is not None
 
         async def added() -> bool:
             try:
@@ -160,7 +199,7 @@ class LocalCluster:
                 return False
             return True
 
-        await self.until(f"{node.id} answers", answers)
+        await self.until(f"{node.id} answers", lambda: self._answers(node))
         try:
             await self.until(f"{node.id} is a voter", added)
         except MatchEngineError as error:
