@@ -14,7 +14,18 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import exchange_bench, failover, heartbeats, memory, replays, rolling, side_by_side, soak, unary
+from benchmarks import (
+    engines,
+    exchange_bench,
+    failover,
+    heartbeats,
+    memory,
+    replays,
+    rolling,
+    side_by_side,
+    soak,
+    unary,
+)
 
 PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "exchange": lambda _: exchange_bench.main(),
@@ -24,6 +35,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "heartbeats": lambda _: asyncio.run(heartbeats.main()),
     "memory": lambda options: asyncio.run(memory.main(options.data, options.passes)),
     "side_by_side": lambda options: side_by_side.main(options.rounds, options.kills),
+    "engines": lambda options: asyncio.run(engines.main(options.data, options.seconds)),
     "rolling": lambda options: asyncio.run(rolling.main(options.data, options.rate)),
     "soak": lambda options: asyncio.run(soak.main(options.data, options.minutes)),
 }
@@ -37,6 +49,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20, help="kills of the failover and side_by_side parts")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of the side_by_side part")
     parser.add_argument("--passes", type=int, default=10, help="passes of the memory part")
+    parser.add_argument("--seconds", type=float, default=10.0, help="length of each run of the engines part")
     parser.add_argument("--rate", type=int, default=20_000, help="orders a second of the rolling part")
     parser.add_argument("--minutes", type=float, default=10.0, help="length of the soak part")
     options = parser.parse_args()

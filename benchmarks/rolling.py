@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from itertools import count
 from pathlib import Path
 
 import msgspec
@@ -14,15 +15,12 @@ from matchengine.cluster.folders import work_folder
 from matchengine.cluster.local import LocalCluster
 from matchengine.cluster.processes import NodeProcess, free_addresses
 from matchengine.exchange.engine import MatchingEngine
-from matchengine.exchange.layout import BATCH_HEADER, INSTRUMENT, KIND_INSTRUMENT, VERSION
+from matchengine.exchange.layout import BATCH_HEADER, COMMAND, INSTRUMENT, KIND_INSTRUMENT, VERSION
 from matchengine.runtime.config import EngineName
 from matchengine.v1.exchange_pb2 import SubmitResponse
 
 #: From ours to HashiCorp Raft's, and back.
 JOURNEY: tuple[EngineName, ...] = ("hashicorp", "hashicorp", "hashicorp", "matchengine", "matchengine", "matchengine")
-
-_SYMBOL = "ROLL"
-_INSTRUMENT = BATCH_HEADER.pack(VERSION, KIND_INSTRUMENT, 0, 1) + INSTRUMENT.pack(0, 0, 4, 0, 1, 1) + _SYMBOL.encode()
 
 
 class RollingResult(msgspec.Struct, frozen=True):
@@ -92,7 +90,9 @@ class _Load:
         self._commands = commands
         self._rate = rate
         self._stopped = False
-        self._sent: list[bytes] = []
+        self._script: list[bytes] = []
+        self._sent = 0
+        self._orders = 0
         self._acknowledged = 0
         self._last = 0.0
         self._gap = 0.0
@@ -102,16 +102,23 @@ class _Load:
         self._stopped = True
 
     async def run(self) -> None:
-        await self._client.add_instrument(_SYMBOL, "1", "1")
         self._began = self._last = time.perf_counter()
         last: asyncio.Future[SubmitResponse] | None = None
-        for number, batch in enumerate(batches_of_pass(self._commands, 1)):
+        for number in count(1):
+            symbol = f"ROLL{number}"
+            await self._client.add_instrument(symbol, "1", "1")
+            self._script.append(_instrument(symbol))
+            for batch in batches_of_pass(self._commands, number):
+                if self._stopped:
+                    break
+                await asyncio.sleep(max(0.0, self._began + self._sent * BATCH / self._rate - time.perf_counter()))
+                last = await self._client.submit(batch)
+                last.add_done_callback(self._answered)
+                self._script.append(batch)
+                self._sent += 1
+                self._orders += len(batch) // COMMAND.size
             if self._stopped:
                 break
-            await asyncio.sleep(max(0.0, self._began + number * BATCH / self._rate - time.perf_counter()))
-            last = await self._client.submit(batch)
-            last.add_done_callback(self._answered)
-            self._sent.append(batch)
         if last is not None:
             await last
 
@@ -125,14 +132,19 @@ class _Load:
 
     def result(self, hashes: set[bytes]) -> RollingResult:
         """Hold the cluster's books against those of one engine that gets the same batches once."""
-        orders = sum(BATCH_HEADER.unpack_from(batch)[3] for batch in self._sent)
-        right = self._acknowledged == len(self._sent) and hashes == {_expected(self._sent)}
-        return RollingResult(orders, orders / (self._last - self._began), self._gap, right, len(hashes) == 1)
+        right = self._acknowledged == self._sent and hashes == {_expected(self._script)}
+        rate = self._orders / (self._last - self._began)
+        return RollingResult(self._orders, rate, self._gap, right, len(hashes) == 1)
+
+
+def _instrument(symbol: str) -> bytes:
+    """What ``add_instrument(symbol, "1", "1")`` sends."""
+    body = INSTRUMENT.pack(0, 0, len(symbol), 0, 1, 1) + symbol.encode()
+    return BATCH_HEADER.pack(VERSION, KIND_INSTRUMENT, 0, 1) + body
 
 
 def _expected(batches: list[bytes]) -> bytes:
     engine = MatchingEngine()
-    engine.execute(_INSTRUMENT, 0)
     for batch in batches:
         engine.execute(batch, 0)
     return engine.state_hash()
