@@ -12,6 +12,7 @@ TESTS ?=
 PARTS ?=
 WORKERS ?= 2
 FUZZ_SECONDS ?= 60
+SIM_SECONDS ?= 60
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -25,7 +26,7 @@ ENGINE_MODULE := engines/hashicorp
 ENGINE := build/engine
 EXAMPLE_GO := Mmatchengine/wire/example.proto=matchengine/engines/hashicorp/examplepb
 
-.PHONY: help venv demo test crash fuzz check check-proto format proto proto-go engine bench install clean
+.PHONY: help venv demo test crash fuzz sim check check-proto format proto proto-go engine bench install clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +56,9 @@ crash: $(STAMP) ## Try many more states in which a crash may leave the files tha
 fuzz: $(STAMP) ## Fuzz every decoder, led by coverage, for FUZZ_SECONDS each
 	$(BIN)/python -m pip install $(PIP_FLAGS) --group fuzz
 	PYTHONPATH=tests/fuzz $(BIN)/python tests/fuzz/deeper.py $(FUZZ_SECONDS)
+
+sim: $(STAMP) ## Simulate fresh seeds for SIM_SECONDS, and print the seed of any failure
+	$(BIN)/matchengine simulate --seconds $(SIM_SECONDS) --workers $(WORKERS)
 
 check: $(STAMP) check-proto ## Format, lint, types, imports, generated code
 	$(BIN)/ruff format --check

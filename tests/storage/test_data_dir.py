@@ -121,3 +121,11 @@ def test_an_id_must_have_a_sensible_length(tmp_path, node_id):
     with pytest.raises(DataDirError, match="must have 1 to 255 bytes"):
         DataDir.open(tmp_path / "node", node_id)
     assert not (tmp_path / "node").exists()
+
+
+def test_a_node_file_with_a_turned_bit_is_refused_by_name(simulated):
+    DataDir.open(Path("/d"), "n1", fs=simulated).close()
+    file = Path("/d/node.json")
+    simulated.rot(file, simulated.peek(file).index(b"i"), 7)
+    with pytest.raises(DataDirError, match=r"node\.json"):
+        DataDir.open(Path("/d"), "n1", fs=simulated)

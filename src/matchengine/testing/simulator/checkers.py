@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _HOOKS: Final = (
     "started",
+    "voted",
     "ticked",
     "changed",
     "committed",
@@ -81,8 +82,14 @@ class Checkers:
         if self.seen.views.pop(process, None) is not None:
             self.seen.claims[process.id].crash()
 
+    def wiped(self, host: Host) -> None:
+        """The server has an empty disk, on purpose."""
+        self.seen.claims.pop(host.id, None)
+
     def stopped(self, process: Process, error: Exception) -> None:
-        """The node has stopped itself."""
+        """The node has stopped itself; what a checker has found in the state machine is behind its stop."""
+        if isinstance(error, InvariantError):
+            raise error
         self._tell("stopped", process, error)
 
     def refused(self, host: Host, error: StorageError) -> None:
@@ -108,6 +115,7 @@ class Checkers:
             claims.written(write)
             if write.hard_state is not None:
                 self.seen.vote(process.id, write.hard_state)
+                self._tell("voted", process, write.hard_state)
 
     # --- the core --------------------------------------------------------------------------
 
@@ -136,8 +144,12 @@ class Checkers:
         log, seen = process.replica.core.log, self.seen
         for index in range(max(before + 1, log.first_index), log.commit + 1):
             found = log.slice(index, index)
-            if not found:
+            if not found or found[0].index != index:
                 raise InvariantError("log", f"{process.id} has committed entry {index} and does not hold it")
+            if index > seen.last_committed + 1:
+                raise InvariantError(
+                    "log", f"{process.id} commits entry {index} and nobody has committed the one before"
+                )
             if index == seen.last_committed + 1:
                 seen.committed.append(found[0])
                 seen.committed_in.append(process.replica.core.term)
@@ -148,6 +160,7 @@ class Checkers:
         """Role, term or leader of a process are new."""
         if state.role is Role.LEADER:
             self.world.count("leaders")
+            self.world.elected(_process.host)
 
     # --- the state machine -----------------------------------------------------------------
 

@@ -66,7 +66,10 @@ class Client:
         if not world.is_closing:
             for _ in range(1 + self._chance.skewed(0, 4)):
                 self.submit()
-        world.timeline.after(self._chance.skewed(self._think_us // 4, 4 * self._think_us), self._think)
+        world.timeline.after(self._rest(), self._think)
+
+    def _rest(self) -> int:
+        return self._chance.skewed(self._think_us // 4, 4 * self._think_us)
 
     def submit(self) -> None:
         """One more command, if there is room in the window."""
@@ -219,10 +222,14 @@ class Client:
     # --- reads -----------------------------------------------------------------------------
 
     def _read(self) -> None:
-        """A linearizable read at some node."""
+        """A linearizable read at some node, now and then."""
+        self.read_at(self._chance.choice(self.world.known_hosts()))
+        self.world.timeline.after(self._rest(), self._read)
+
+    def read_at(self, host: Host) -> None:
+        """A linearizable read at this node."""
         world = self.world
         query = self._chance.randrange(0, world.workload.queries)
-        host = self._chance.choice(world.known_hosts())
         known = world.checkers.known()
 
         def done(result: object, error: Exception | None) -> None:
@@ -230,7 +237,6 @@ class Client:
                 world.checkers.read(self, host.id, query, known, result[0], result[1])
 
         world.call(self.id, host.address, _ATTEMPT_US, lambda services, reply: services.read(query, reply), done)
-        world.timeline.after(self._chance.skewed(self._think_us // 4, 4 * self._think_us), self._read)
 
 
 class _Link:

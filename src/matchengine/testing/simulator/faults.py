@@ -46,6 +46,7 @@ class Fault(StrEnum):
     DRIFT = "drift"
     CLOCK_JUMP = "clock-jump"
     MEMBERSHIP = "membership"
+    REJOIN = "rejoin"
     TRANSFER = "transfer"
     SNAPSHOT = "snapshot"
 
@@ -127,6 +128,7 @@ class Faults:
             Fault.DRIFT: self._drift,
             Fault.CLOCK_JUMP: self._clock_jump,
             Fault.MEMBERSHIP: world.operator.change,
+            Fault.REJOIN: world.operator.rejoin,
             Fault.TRANSFER: world.operator.transfer,
             Fault.SNAPSHOT: world.operator.snapshot,
         }
@@ -189,7 +191,7 @@ class Faults:
         group = set(chance.sample(names, chance.randrange(1, max(2, (len(names) + 1) // 2 + 1))))
         leader = world.leader()
         if leader is not None and chance.happens(0.5):
-            group.add(leader.id)
+            group = {leader.id} if chance.happens(0.5) else group | {leader.id}
         others = set(names) - group
         if not others:
             return ""
@@ -274,7 +276,18 @@ class Faults:
         duration = chance.skewed(50 * MS, 6 * SECOND)
         host.pause()
         self._later(duration, host.resume)
-        return f"{host.id} for {duration // MS} ms"
+        return f"{host.id} for {duration // MS} ms{self._lose_touch(host, duration, chance)}"
+
+    def _lose_touch(self, host: Host, duration: int, chance: Chance) -> str:
+        """Connections to a machine that stands still time out, and are not made again at once."""
+        if chance.happens(0.5):
+            return ""
+        others = [name for name in self._world.hosts if name != host.id]
+        pairs = {(host.id, name) for name in others} | {(name, host.id) for name in others}
+        weather = self._world.network.weather
+        weather.cut |= pairs
+        self._later(duration + chance.randrange(20 * MS, 500 * MS), weather.heal, pairs)
+        return ", its connections to other nodes a little longer"
 
     def _rollback(self, chance: Chance) -> str:
         host = self._victim(chance)

@@ -12,7 +12,7 @@ from matchengine.raft.configuration import decode_configuration
 from matchengine.raft.core import Core
 from matchengine.raft.types import Configuration, Entry, EntryType, Restored
 from matchengine.storage.contracts import DataDirError, StorageError
-from matchengine.storage.simulated import PowerLoss
+from matchengine.storage.simulated import PowerLoss, SimulatedFileSystem
 from matchengine.storage.storage import open_storage
 from matchengine.testing.simulator.disk import SimulatedDisk
 from matchengine.testing.simulator.process import Process
@@ -121,6 +121,14 @@ class Host:
         self.is_damaged = True
         self.damaged = "the disk is lost"
 
+    def wipe(self) -> None:
+        """The process ends, and an operator gives the server an empty disk: it is no member any more."""
+        self.end_soon(End.KILLED, 0)
+        self.disk.files = SimulatedFileSystem()
+        self._first = None
+        self._configurations = []
+        self.world.checkers.wiped(self)
+
     def roll_back(self) -> str:
         """An older program is started on files that a newer one has written: it must refuse and touch nothing."""
         self.end_soon(End.KILLED, 0)
@@ -187,4 +195,4 @@ class Host:
 
 def _configuration_entries(core: Core) -> list[Entry]:
     log = core.log
-    return [e for e in log.slice(log.first_index, log.last_index) if e.type is EntryType.CONFIGURATION]
+    return [e for e in log.slice(log.commit + 1, log.last_index) if e.type is EntryType.CONFIGURATION]

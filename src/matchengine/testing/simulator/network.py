@@ -41,6 +41,8 @@ _STALL_US: Final = 100 * MS
 _GIVE_UP_US: Final = 10 * SECOND
 _SILENCE_US: Final = 30 * SECOND
 _SNAPSHOT_US: Final = 300 * SECOND
+_WATCH_US: Final = 500 * MS
+_BROKEN_US: Final = 5 * SECOND
 
 _ENCODERS: Final[dict[type, Callable[[Any, Any], Any]]] = {
     AppendEntries: wire.encode_append_entries,
@@ -216,6 +218,8 @@ class Network:
         if world.trace.on:
             world.note(source, f"-> {target} {brief(request)}")
         if self._is_lost(source, target):
+            if kind is InstallSnapshot:
+                world.timeline.after(_BROKEN_US, sender.enter, call.unanswered)
             return
         delay = self.latency(source, target)
         if is_stream and not self.weather.reordering:
@@ -223,7 +227,8 @@ class Network:
         world.timeline.after(delay, self._arrive, call, data)
         if self.weather.duplication and self._chance.happens(self.weather.duplication):
             world.count("duplicate")
-            world.timeline.after(delay + self.latency(source, target) * 3, self._arrive, call, data)
+            later = self.latency(source, target) * self._chance.choice((1, 3, 30))
+            world.timeline.after(delay + later, self._arrive, call, data)
 
     def _in_order(self, source: str, target: str, delay: int) -> int:
         """Behind what went the same way before."""
@@ -241,7 +246,21 @@ class Network:
             if host is None or host.refuses:
                 self._return(call, target, call.unanswered)
             return
+        if type(call.request) is InstallSnapshot:
+            self.world.timeline.after(_WATCH_US, self._watch, call, host.process, 0)
         host.process.enter(self._receive, call, data, host.process)
+
+    def _watch(self, call: Call, receiver: Process, silent: int) -> None:
+        """The connection of a long call breaks with its other end, or when nothing gets through for some seconds."""
+        if call.settled:
+            return
+        source, target = call.sender.id, receiver.id
+        is_open = self.reaches(source, target) and self.reaches(target, source)
+        silent = 0 if is_open else silent + _WATCH_US
+        if receiver.ended or silent >= _BROKEN_US:
+            call.sender.enter(call.unanswered)
+        else:
+            self.world.timeline.after(_WATCH_US, self._watch, call, receiver, silent)
 
     def _receive(self, call: Call, data: bytes, receiver: Process) -> None:
         parse, decode = _DECODERS[type(call.request)]
@@ -268,7 +287,10 @@ class Network:
 
     def _return(self, call: Call, source: str, action: Callable[..., None], *args: object) -> None:
         target = call.sender.id
-        if not self._is_lost(source, target):
+        if self._is_lost(source, target):
+            if type(call.request) is InstallSnapshot and not call.settled:  # sent again below us
+                self.world.timeline.after(_WATCH_US, self._return, call, source, action, *args)
+        else:
             self.world.timeline.after(self.latency(source, target), call.sender.enter, action, *args)
 
     def expire(self, sender: Process) -> None:

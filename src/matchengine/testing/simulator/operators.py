@@ -6,6 +6,7 @@ damaged node is removed and a new one with an empty disk and a new id takes its 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from matchengine.errors import UnknownOutcomeError
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from matchengine.testing.simulator.world import World
 
 _ROUND_US: Final = 500 * MS
+#: How often an operator asks for two changes at once.
+_HASTE: Final = 0.3
 #: For so long a change whose outcome is unknown may still come into force.
 _UNKNOWN_US: Final = 30 * SECOND
 
@@ -76,14 +79,49 @@ class Operator:
         if target is None:
             return ""
         self._change(leader, kind, target.id)
-        return f"{kind.name.lower()} {target.id} at {leader.id}"
+        told = f"{kind.name.lower()} {target.id} at {leader.id}"
+        return f"{told}, {self._and_another(leader, chance)}" if chance.happens(_HASTE) else told
 
-    def _target(self, kind: ChangeKind, configuration: Configuration, chance: Chance) -> Host | None:
+    def _and_another(self, leader: Host, chance: Chance) -> str:
+        """A hasty operator does not wait for the first change: the leader has to."""
+        kind = chance.choice(tuple(ChangeKind))
+        if leader.process is None:
+            return "no other"
+        target = self._target(kind, self._configuration(leader), chance, most=self._world.most_members - 1, least=3)
+        if target is None:
+            return "no other"
+        self._change(leader, kind, target.id)
+        return f"{kind.name.lower()} {target.id}"
+
+    def rejoin(self, chance: Chance) -> str:
+        """Remove a member, give it an empty disk, and add it again under its old id."""
+        leader = self._world.leader()
+        if leader is None or self._is_short_handed(leader):
+            return ""
+        configuration = self._configuration(leader)
+        others = [s.id for s in configuration.servers if s.id != leader.id]
+        if len(configuration.voters()) < 3 or not others:
+            return ""
+        target = self._world.hosts[chance.choice(others)]
+        kind = ChangeKind.ADD_VOTER if chance.happens(0.5) else ChangeKind.ADD_NONVOTER
+        self._change(leader, ChangeKind.REMOVE_SERVER, target.id, lambda: self._rejoin(leader, target, kind))
+        return f"{target.id} is removed, wiped and added again at {leader.id}"
+
+    def _rejoin(self, leader: Host, target: Host, kind: ChangeKind) -> None:
+        if leader.process is None or any(c.get(target.id) is not None for c in self._in_play(but=target)):
+            return  # the old membership may come back
+        target.wipe()
+        target.start()
+        self._change(leader, kind, target.id)
+
+    def _target(
+        self, kind: ChangeKind, configuration: Configuration, chance: Chance, *, most: int = 0, least: int = 2
+    ) -> Host | None:
         hosts = [h for h in self._world.hosts.values() if not h.damaged]
         members = [h for h in hosts if configuration.get(h.id) is not None]
         others = [h for h in hosts if configuration.get(h.id) is None]
         if kind in (ChangeKind.ADD_VOTER, ChangeKind.ADD_NONVOTER):
-            if len(configuration.servers) >= self._world.most_members:
+            if len(configuration.servers) >= (most or self._world.most_members):
                 return None
             nonvoters = [h for h in members if not configuration.is_voter(h.id)]
             if kind is ChangeKind.ADD_VOTER and nonvoters:
@@ -91,11 +129,13 @@ class Operator:
             host = chance.choice(others) if others else self._world.new_host()
             host.start()
             return host
-        if len(configuration.voters()) <= 2:
+        if len(configuration.voters()) <= least:
             return None
         return chance.choice(members) if members else None
 
-    def _change(self, leader: Host, kind: ChangeKind, server_id: ServerId) -> None:
+    def _change(
+        self, leader: Host, kind: ChangeKind, server_id: ServerId, then: Callable[[], None] | None = None
+    ) -> None:
         process = leader.process
         assert process is not None
         change = ChangeMembership(kind, server_id, f"{server_id}:1")
@@ -108,6 +148,8 @@ class Operator:
                 self._pending.pop(number, None)
             if outcome is not None:
                 self._world.count("membership changes")
+                if then is not None:
+                    self._world.timeline.after(0, then)
 
         process.enter(process.replica.change_membership, kind, server_id, change.address, 0, done)
 
@@ -149,10 +191,12 @@ class Operator:
         lost = {h.id for h in self._world.hosts.values() if h.is_damaged} | {host.id}
         return all(_survives(configuration, lost) for configuration in self._in_play())
 
-    def _in_play(self) -> list[Configuration]:
+    def _in_play(self, but: Host | None = None) -> list[Configuration]:
+        """Every configuration that some server but ``but`` holds, and what the changes under way make of them."""
         found: list[Configuration] = []
         for host in self._world.hosts.values():
-            found += host.configurations()
+            if host is not but:
+                found += host.configurations()
         for change, _ in self._pending.values():
             found += [result for c in found if (result := _changed(c, change)) is not None]
         return found

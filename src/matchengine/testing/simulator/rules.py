@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from matchengine.raft.configuration import decode_configuration
 from matchengine.raft.quorum import majority
-from matchengine.raft.types import Configuration, Entry, EntryType, Index, Restored, Role, ServerId, Term
+from matchengine.raft.types import Configuration, Entry, EntryType, HardState, Index, Restored, Role, ServerId, Term
 from matchengine.sessions import ENVELOPE, SessionAnswer
 from matchengine.storage.contracts import StorageError
 from matchengine.testing.simulator.checkers import Checker
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 
 #: At every so manieth index the whole states are compared, not only the answers.
 _COMPARED: Final = 16
+_UNSEEN: Final = frozenset((EntryType.NOOP, EntryType.BARRIER))
 
 
 class ElectionSafety(Checker):
-    """At most one leader is elected in a term."""
+    """At most one leader is elected in a term, by the durable votes of a majority, one of each server."""
 
     name = "election safety"
 
@@ -32,13 +33,24 @@ class ElectionSafety(Checker):
         super().__init__(world, seen)
         self._leaders: dict[Term, Process] = {}
 
-    def changed(self, process: Process, _view: View) -> None:
+    def changed(self, process: Process, view: View) -> None:
         """See :class:`Checker`."""
         core = process.replica.core
-        if core.role is Role.LEADER:
-            first = self._leaders.setdefault(core.term, process)
-            if first is not process:
-                self.broken(f"{first.id} and {process.id} both lead term {core.term}")
+        if core.role is not Role.LEADER or (view.role is Role.LEADER and view.term == core.term):
+            return
+        first = self._leaders.setdefault(core.term, process)
+        if first is not process:
+            self.broken(f"{first.id} and {process.id} both lead term {core.term}")
+        voters = core.membership.voters
+        for_it = [v for v in voters if process.id in self.seen.votes.get((core.term, v), ())]
+        if len(for_it) < majority(len(voters)):
+            self.broken(f"{process.id} leads term {core.term} with the durable votes of {for_it} of {voters}")
+
+    def voted(self, process: Process, state: HardState) -> None:
+        """See :class:`Checker`."""
+        given = self.seen.votes.get((state.term, process.id), set())
+        if len(given) > 1:
+            self.broken(f"{process.id} gives its vote of term {state.term} to {' and '.join(sorted(given))}")
 
 
 class LeaderAppendOnly(Checker):
@@ -113,10 +125,16 @@ class StateMachineSafety(Checker):
 
     name = "state-machine safety"
 
+    def changed(self, process: Process, view: View) -> None:
+        """See :class:`Checker`; what is committed stays committed."""
+        commit = process.replica.core.log.commit
+        if commit < view.commit:
+            self.broken(f"{process.id} had committed up to {view.commit} and is back at {commit}")
+
     def committed(self, process: Process, entry: Entry) -> None:
         """See :class:`Checker`."""
         known = self.seen.entry(entry.index)
-        if known != entry:
+        if not _is_same(known, entry):
             self.broken(f"{process.id} commits entry {entry.index} of term {entry.term}, others of term {known.term}")
 
     def applied(self, process: Process, entry: Entry, answer: bytes) -> None:
@@ -141,6 +159,13 @@ class StateMachineSafety(Checker):
         known = self.world.checkers.oracle.digest(index)
         if known is not None and known != digest(process.sessions):
             self.broken(f"{process.id} has another state at {index}")
+
+
+def _is_same(one: Entry, other: Entry) -> bool:
+    """Whether no state machine sees a difference; no-ops reach none, whatever is in them."""
+    if one.type in _UNSEEN:
+        return one.type is other.type and one.term == other.term
+    return one == other
 
 
 class AcknowledgedKept(Checker):
@@ -187,31 +212,19 @@ class LinearizableReads(Checker):
 
 
 class RealMajorities(Checker):
-    """Leaders are elected, and entries committed, by majorities of real disks; members change one at a time."""
+    """Entries of a leader's own term are committed by majorities of real disks; members change one at a time."""
 
     name = "real majorities"
-
-    def __init__(self, world: World, seen: Seen) -> None:
-        super().__init__(world, seen)
 
     def changed(self, process: Process, view: View) -> None:
         """See :class:`Checker`."""
         core = process.replica.core
         if core.role is not Role.LEADER:
             return
-        if view.role is not Role.LEADER or view.term != core.term:
-            self._elected(process)
-        elif core.log.commit > view.commit:
+        if core.log.commit > view.commit and view.role is Role.LEADER and view.term == core.term:
             self._committed(process)
         if core.log.last_index > view.last_index:
             self._appended(process, view)
-
-    def _elected(self, process: Process) -> None:
-        core, votes = process.replica.core, self.seen.votes
-        voters = core.membership.voters
-        for_it = [v for v in voters if process.id in votes.get((core.term, v), ())]
-        if len(for_it) < majority(len(voters)):
-            self.broken(f"{process.id} leads term {core.term} with the durable votes of {for_it} of {voters}")
 
     def _committed(self, process: Process) -> None:
         core = process.replica.core
@@ -219,6 +232,8 @@ class RealMajorities(Checker):
         term = core.log.term(index)
         if term is None:
             return
+        if term != core.term:
+            self.broken(f"{process.id} commits {index} of term {term} by counting, in term {core.term}")
         for configuration in _in_force(core.membership.committed, core.membership.latest):
             voters = configuration.voters()
             holders = [v for v in voters if v in self.seen.claims and self.seen.claims[v].holds(index, term)]

@@ -46,6 +46,8 @@ class Workload(Protocol):
 _SYMBOLS: Final = (b"ACME", b"WIDGET")
 _MID: Final = 1_000
 _WIDTH: Final = 6
+#: More commands than one sector of a disk holds.
+_LARGEST: Final = 24
 _GTC: Final = OrdType.LIMIT | TimeInForce.GTC << 4
 _IOC: Final = OrdType.LIMIT | TimeInForce.IOC << 4
 _MARKET: Final = OrdType.MARKET | TimeInForce.IOC << 4
@@ -64,14 +66,14 @@ class ExchangeWorkload:
         return ExchangeStateMachine()
 
     def command(self, chance: Chance, client: int, number: int) -> bytes:
-        """A batch of one to four commands; every one names an order of its own."""
+        """A batch of commands, mostly few; every one names an order of its own."""
         if client == 1 and number <= len(_SYMBOLS):
             symbol = _SYMBOLS[number - 1]
             body = INSTRUMENT.pack(2, 0, len(symbol), 0, 1, 1) + symbol
             return BATCH_HEADER.pack(VERSION, KIND_INSTRUMENT, 0, 1) + body
-        count = 1 + chance.skewed(0, 4)
-        records = [_order(chance, client, number * 8)]
-        records += [_record(chance, client, number * 8 + place) for place in range(1, count)]
+        count = 1 + chance.skewed(0, _LARGEST)
+        records = [_order(chance, client, number * _LARGEST)]
+        records += [_record(chance, client, number * _LARGEST + place) for place in range(1, count)]
         return BATCH_HEADER.pack(VERSION, KIND_ORDERS, 0, count) + b"".join(records)
 
     def read(self, machine: ExchangeStateMachine, query: int) -> object:
@@ -87,7 +89,7 @@ def _record(chance: Chance, client: int, cl_ord_id: int) -> bytes:
     what = chance.random()
     if what < 0.5:
         return _order(chance, client, cl_ord_id)
-    target = max(8, (cl_ord_id // 8 - chance.skewed(0, 40)) * 8)
+    target = max(_LARGEST, (cl_ord_id // _LARGEST - chance.skewed(0, 40)) * _LARGEST)
     quantity = chance.randrange(1, 20)
     if what < 0.8:
         return COMMAND.pack(CommandType.CANCEL, 0, 0, 0, 0, client, 0, 0, target, 0, 0)

@@ -46,6 +46,7 @@ class World:
         #: How often a piece of a snapshot is the last of its stream.
         self.snapshot_breaks = 0.0
         self._breaks = self.stream("breaks")
+        self._haste = self.stream("haste")
         first = bootstrap(Configuration(tuple(Server(f"n{i}", f"n{i}:1") for i in range(1, nodes + 1))))
         self.hosts: dict[str, Host] = {}
         self._by_address: dict[str, Host] = {}
@@ -58,11 +59,11 @@ class World:
         """What this seed's cluster is like: limits that are passed often, and a load."""
         chance = self.stream("habits")
         self.timing: Timing = HASHICORP if chance.happens(_SLOW_TIMING) else FAST
-        self.policy = SnapshotPolicy(entries=chance.choice((20, 60, 200, 1000)))
+        self.policy = SnapshotPolicy(entries=chance.choice((10, 30, 100, 1000)))
         self.limits = {
             "max_append_entries": chance.choice((1, 4, 16, 64)),
             "max_inflight_requests": chance.choice((1, 4, 32)),
-            "trailing_entries": chance.choice((0, 4, 40, 400)),
+            "trailing_entries": chance.choice((0, 0, 4, 100)),
             "max_trailing_bytes": chance.choice((0, 4096, 48 * 1024 * 1024)),
         }
         self.session_idle_us = chance.choice((20, 60, 600)) * SECOND
@@ -125,6 +126,11 @@ class World:
         """Who leads the newest term, as far as any node knows."""
         leading = [h for h in self.hosts.values() if h.process is not None and h.process.leads and not h.paused]
         return max(leading, key=lambda h: h.process.replica.soft_state.term if h.process else 0, default=None)
+
+    def elected(self, host: Host) -> None:
+        """Clients that wait for a leader are quick: some read at once, before it has done anything else."""
+        for client in self.clients[:2]:
+            self.timeline.after(self._haste.skewed(0, 20 * MS), client.read_at, host)
 
     def breaks_snapshot(self) -> bool:
         """Whether the stream of a snapshot breaks at this piece."""
