@@ -116,15 +116,17 @@ class _Run:
         return Trader(number, self._cluster.addresses, self._market, self._history, self._progress, chance, rate)
 
     async def run(self) -> Report:
-        recovery_s = await self._trade()
-        self._say("reading every book")
-        depths = await self._final_reads()
-        next_order_id, next_trade_id = await self._probe()
-        standing = await look_at(self._cluster.admin, self._cluster_addresses(), _HASH_S)
+        try:
+            recovery_s = await self._trade()
+            self._say("reading every book")
+            depths = await self._final_reads()
+            next_order_id, next_trade_id = await self._probe()
+            standing = await look_at(self._cluster.admin, self._cluster_addresses(), _HASH_S)
+        finally:
+            if self._options.history is not None:  # of all runs, those are looked at that came to no verdict
+                self._history.write(self._options.history)
         agree = standing.is_settled and not standing.differing_index
         await self._cluster.stop()
-        if self._options.history is not None:
-            self._history.write(self._options.history)
         self._say("judging the history")
         records = list(self._history.records())
         sums = balance(records, depths, next_order_id, next_trade_id)
