@@ -2,6 +2,7 @@
 
 import asyncio
 
+import grpc
 import pytest
 
 from matchengine.client import Client, NoLeaderError, SessionExpiredError, SessionRefusedError, pipeline
@@ -287,6 +288,33 @@ def test_a_command_alone_that_is_refused_leaves_no_gap(fake_cluster):
             with pytest.raises(RefusedError, match="not to my taste"):
                 await client.session.alone(alone(b"bad"))
             assert await client.apply(b"good") == b"did good"
+
+    run(scenario)
+
+
+def test_a_number_whose_command_may_be_in_the_log_is_never_used_again(fake_cluster):
+    """The second command would be told the first one's answer and never be executed."""
+
+    async def scenario():
+        async with fake_cluster(1) as cluster, Client(addresses(cluster)) as client:
+            attempts = []
+
+            async def call(channel, session_id, sequence, acknowledged):
+                attempts.append(sequence)
+                command = b"bad" if len(attempts) > 1 else b"first"
+                response = await alone(command)(channel, session_id, sequence, acknowledged)
+                raise_unavailable(response)
+
+            with pytest.raises(UnknownOutcomeError, match="not to my taste"):
+                await client.session.alone(call)
+            assert cluster.recorder.commands == [b"first"]
+            with pytest.raises(UnknownOutcomeError, match="sequence 1 was refused after a failure"):
+                await client.session.alone(alone(b"second"))
+            assert cluster.recorder.commands == [b"first"]
+
+    def raise_unavailable(_response):
+        nothing = grpc.aio.Metadata()
+        raise grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, nothing, nothing, details="the answer was lost")
 
     run(scenario)
 

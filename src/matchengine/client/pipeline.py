@@ -158,16 +158,24 @@ class Session(Generic[C, A]):
     async def _until_answered(
         self, sequence: int, call: Callable[[grpc.aio.Channel, int, int, int], Awaitable[R]]
     ) -> R:
+        has_failed = False
         while True:
             try:
                 return self._settle(await call(self._where(), self.session_id, sequence, self.acknowledged))
             except MovedError as moved:
                 await self._find_again(moved.hint)
             except grpc.aio.AioRpcError as error:
-                if not may_retry(error):
-                    self._commands.give_back(sequence)
-                    raise RefusedError(str(error.details())) from error
-                await self._find_again(leader_hint(error))
+                if may_retry(error):
+                    has_failed = True
+                    await self._find_again(leader_hint(error))
+                    continue
+                if has_failed:
+                    # An attempt before may be in the log: the next command would get its answer for its own.
+                    unknown = UnknownOutcomeError(f"sequence {sequence} was refused after a failure: {error.details()}")
+                    self._fail(unknown)
+                    raise unknown from error
+                self._commands.give_back(sequence)
+                raise RefusedError(str(error.details())) from error
 
     async def close(self) -> None:
         """End the session at the cluster, if that is quickly done; commands under way fail with StoppedError."""
