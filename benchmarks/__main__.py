@@ -1,4 +1,4 @@
-"""Measure what the README claims: ``python -m benchmarks [NAME ...]`` (default: all but ``soak``).
+"""Measure what the README claims: ``python -m benchmarks [NAME ...]`` (default: all but ``soak``, and without Go those that need it).
 
 Every part prints its own lines, with the machine and the date first.  ``soak`` takes ten minutes and more.
 """
@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import os
 import platform
+import shutil
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -39,6 +40,12 @@ PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "rolling": lambda options: asyncio.run(rolling.main(options.data, options.rate)),
     "soak": lambda options: asyncio.run(soak.main(options.data, options.minutes)),
 }
+NEEDS_GO = {"side_by_side", "engines", "rolling"}
+
+
+def _by_default() -> list[str]:
+    left_out = {"soak"} if shutil.which("go") else {"soak"} | NEEDS_GO
+    return [name for name in PARTS if name not in left_out]
 
 
 def main() -> int:
@@ -57,7 +64,7 @@ def main() -> int:
         if part not in PARTS:
             parser.error(f"NAME: {part!r} is none of {', '.join(PARTS)}")
     print(f"# {datetime.now(UTC):%Y-%m-%d}, {_machine()}, Python {platform.python_version()}", flush=True)
-    for part in options.parts or [name for name in PARTS if name != "soak"]:
+    for part in options.parts or _by_default():
         print(f"\n## {part}", flush=True)
         PARTS[part](options)
     return 0

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from chaos import run_seed
 from scenarios import deposed_reader, figure_8, lost_vote, shrinking_minority, slow_leader
 
+from chaos import run_seed
 from cluster import InvariantError
 from matchengine.raft import candidacy, follower, leadership
 from matchengine.raft.core import Core

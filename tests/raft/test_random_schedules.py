@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from chaos import ACTIONS, Chaos, run_seed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from chaos import ACTIONS, Chaos, run_seed
 from cluster import Cluster
 
 SCHEDULES = st.lists(st.tuples(st.sampled_from(sorted(set(ACTIONS))), st.integers(0, 999)), max_size=50)
