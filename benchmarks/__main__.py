@@ -1,6 +1,7 @@
-"""Measure what the README claims: ``python -m benchmarks [NAME ...]`` (default: all but ``soak``, and without Go those that need it).
+"""Measure what the README claims: ``python -m benchmarks [NAME ...]``.
 
-Every part prints its own lines, with the machine and the date first.  ``soak`` takes ten minutes and more.
+By default all parts but ``soak``, which takes ten minutes and more, and without Go those that need it.  Every part
+prints its own lines, with the machine and the date first.
 """
 
 from __future__ import annotations
