@@ -1,5 +1,6 @@
 """Throw-away folders and node processes, without nodes."""
 
+import contextlib
 import socket
 
 import pytest
@@ -45,6 +46,23 @@ def test_the_innermost_mount_decides(monkeypatch, tmp_path):
     assert file_system(tmp_path / "in" / "side") == "tmpfs"
     monkeypatch.setattr(folders, "_MOUNTS", tmp_path / "none")
     assert file_system(tmp_path) == ""
+
+
+def test_no_address_is_given_out_twice():
+    one_by_one = [free_addresses(1)[0] for _ in range(300)]
+    assert len(set(one_by_one)) == 300
+
+
+def test_an_address_in_use_is_passed_over():
+    with contextlib.ExitStack() as taken:
+        for address in free_addresses(20):
+            following = int(address.rpartition(":")[2]) + 20
+            with contextlib.suppress(OSError):
+                taken.enter_context(socket.socket()).bind(("127.0.0.1", following))
+        found = free_addresses(5)
+        for address in found:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", int(address.rpartition(":")[2])))
 
 
 def test_free_addresses_are_free_and_different():

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,11 @@ from matchengine.errors import MatchEngineError
 from matchengine.runtime.config import EngineName
 
 _TAIL_BYTES: Final = 2000
+
+#: Below those that the system gives to outgoing connections, which could take a port before its node does.
+_PORTS: Final = range(10_000, 32_000)
+#: Processes that run side by side begin far from each other.
+_position = count(os.getpid() * 997)
 
 
 class ClusterError(MatchEngineError):
@@ -129,10 +135,14 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path}
 
 
-def free_addresses(count: int) -> list[str]:
-    """Loopback addresses whose ports are free now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+def free_addresses(number: int) -> list[str]:
+    """Loopback addresses whose ports are free now, each given out once by this process."""
+    found: list[str] = []
+    for _ in _PORTS:
+        if len(found) == number:
+            return found
+        port = _PORTS[next(_position) % len(_PORTS)]
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            found.append(f"127.0.0.1:{port}")
+    raise ClusterError(f"fewer than {number} of the ports from {_PORTS[0]} to {_PORTS[-1]} are free")
