@@ -192,6 +192,7 @@ def test_members_come_are_promoted_demoted_and_go(play, engine):
         suffrage = (await leader.status()).configuration.get("b").suffrage
         assert suffrage is Suffrage.NONVOTER
         await leader.propose(b"x")
+        await until(lambda: other.leader_id == "a")
         await other.read_index()
         assert other.machine.commands == [b"x"]
         index = await leader.change_membership(ChangeMembership(ChangeKind.ADD_VOTER, "b", other.config.address))

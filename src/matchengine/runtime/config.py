@@ -61,7 +61,7 @@ class NodeConfig(msgspec.Struct, frozen=True):
 def check_address(field: str, value: str) -> None:
     """Raise ValueError unless ``value`` is host:port with a port from 1 to 65535."""
     host, colon, port = value.rpartition(":")
-    if not colon or not host:
+    if not colon or not host or "/" in host:
         raise ValueError(f"{field}: {value!r} is not of the form host:port")
     if not port.isascii() or not port.isdigit() or not 1 <= int(port) <= 65535:
         raise ValueError(f"{field}: port {port!r} is not a number from 1 to 65535")
