@@ -43,7 +43,9 @@ def test_one_family_must_reach_all(names):
     assert targets.channel_target("both.test:1,six.test:2") == "ipv6:[::5]:1,[::6]:2"
 
 
-@pytest.mark.parametrize("target", ["multi:///", "", "both.test", "nobody.test:1", "both.test:0", "both.test:1,multi:///both.test:2"])
+@pytest.mark.parametrize(
+    "target", ["multi:///", "", "both.test", "nobody.test:1", "both.test:0", "both.test:1,multi:///both.test:2"]
+)
 def test_what_leads_nowhere(names, target):
     with pytest.raises(ValueError, match=r"address|nowhere"):
         targets.channel_target(target)
