@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import logging
 import lzma
 import struct
 import tempfile
@@ -569,5 +568,3 @@ DECODERS: dict[str, Decoder] = {
     "lobster recording": Decoder(_lobster, (InputError,), (_LOBSTER,)),
     "targets": Decoder(_targets, (ValueError,), (b"multi:///host:1,[::1]:22, 10.0.0.1:65535",)),
 }
-
-logging.getLogger("matchengine").setLevel(logging.ERROR)

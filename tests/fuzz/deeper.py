@@ -5,6 +5,7 @@ Needs atheris; ``make fuzz`` installs it.  An input that breaks a decoder is pri
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 import tempfile
@@ -41,6 +42,7 @@ def fuzz(name: str, seconds: str) -> None:
 
 def main() -> int:
     """Fuzz all decoders one after the other."""
+    logging.getLogger("matchengine").setLevel(logging.ERROR)
     seconds, *names = sys.argv[1:]
     if len(names) == 1:
         fuzz(names[0], seconds)

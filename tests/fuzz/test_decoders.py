@@ -3,6 +3,7 @@
 ``make fuzz`` looks further, led by the code that an input reaches.
 """
 
+import logging
 import tracemalloc
 from random import Random
 
@@ -17,6 +18,12 @@ from mutations import mutated
 MEMORY_BYTES = 48 * 1024 * 1024
 #: These go through files or decompress; each run costs a hundred times another one's.
 SLOW = {"flash recording", "compressed recording", "lobster recording", "packed batch", "session entry"}
+
+
+@pytest.fixture(autouse=True)
+def _quiet(caplog):
+    """Thousands of warnings about damage are nothing to keep."""
+    caplog.set_level(logging.ERROR, "matchengine")
 
 
 @pytest.mark.parametrize("name", DECODERS)
