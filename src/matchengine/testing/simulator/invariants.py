@@ -19,6 +19,10 @@ class InvariantError(AssertionError):
         self.invariant = invariant
         self.text = text
 
+    def __reduce__(self) -> tuple[type[InvariantError], tuple[str, str]]:
+        """Failures travel between the processes of a campaign."""
+        return type(self), (self.invariant, self.text)
+
 
 class View:
     """What the checkers saw of a process's core when they looked last."""
