@@ -245,6 +245,8 @@ class Network:
         if host is None or host.process is None:
             if host is None or host.refuses:
                 self._return(call, target, call.unanswered)
+            elif type(call.request) is InstallSnapshot:  # nobody says a word, and the connection breaks
+                self.world.timeline.after(_BROKEN_US, call.sender.enter, call.unanswered)
             return
         if type(call.request) is InstallSnapshot:
             self.world.timeline.after(_WATCH_US, self._watch, call, host.process, 0)
