@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,10 +14,14 @@ import pytest
 
 from matchengine.cluster.processes import free_addresses
 from matchengine.errors import RefusedError, StoppedError
-from matchengine.raft.types import Entry
+from matchengine.raft.messages import InstallSnapshot
+from matchengine.raft.types import Configuration, Entry, Server, SnapshotMeta
 from matchengine.runtime.config import NodeConfig
 from matchengine.runtime.node import Node
 from matchengine.storage.contracts import StorageError
+from matchengine.transport import wire
+from matchengine.wire import raft_transport_pb2 as pb
+from matchengine.wire.raft_transport_pb2_grpc import RaftTransportStub
 
 PATIENCE_S = 120
 Run: TypeAlias = Callable[[Coroutine[Any, Any, None]], None]
@@ -174,6 +179,29 @@ def test_a_disk_that_fails_while_the_node_hands_over_is_not_a_clean_stop(tmp_pat
         await running.stop()
         with pytest.raises(StorageError, match="gone"):
             await running.wait_stopped()
+
+    run(scenario())
+
+
+def test_a_disk_that_fails_while_a_snapshot_comes_in_stops_the_node(tmp_path: Path, run: Run) -> None:
+    """Nothing else may ever be written: a follower without news would refuse its leader's snapshots for ever."""
+
+    async def scenario() -> None:
+        follower = Node(NodeConfig("a", free_addresses(1)[0], tmp_path / "a"), Counter())
+        await follower.start()
+        boss = wire.make_header("boss", "127.0.0.1:1")
+        members = Configuration((Server("a", follower.config.address), Server("boss", "127.0.0.1:1")))
+        offer = InstallSnapshot(5, SnapshotMeta(9, 4, members, 1, 1))
+        first = wire.encode_install_snapshot(boss, offer, 1)
+        async with grpc.aio.insecure_channel(follower.config.address) as channel:
+            stub = RaftTransportStub(channel)
+            heartbeat = pb.AppendEntriesRequest(rpc_header=boss, term=5, leader=b"127.0.0.1:1")
+            assert (await stub.AppendEntries(heartbeat)).success  # the term is written, and nothing more will be
+            shutil.rmtree(tmp_path / "a" / "snapshots")
+            with pytest.raises(grpc.aio.AioRpcError, match="creating"):
+                await stub.InstallSnapshot(iter([first, wire.encode_snapshot_data(b"1")]))
+            with pytest.raises(StorageError, match=r"creating .* restart the node"):
+                await follower.wait_stopped()
 
     run(scenario())
 

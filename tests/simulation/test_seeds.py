@@ -14,7 +14,12 @@ from matchengine.testing.simulator.simulation import Plan, run
 
 TRACE_OF = Plan(seed=5, steps=6000)
 #: Every machine and Python version must find this.  It changes with what the nodes do, and then only.
-TRACE_HASH = "2cddb656b60c51ea"
+TRACE_HASH = "fb26aa173fb570aa"
+
+#: Runs that have shown a fault of the product once.
+FOUND = {
+    "a follower whose disk failed while a snapshot came in lived on and refused every other": Plan(637511409048),
+}
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -22,6 +27,11 @@ TRACE_HASH = "2cddb656b60c51ea"
 def test_every_rule_holds(seed: int, nodes: int) -> None:
     plan = Plan(seed=1000 * nodes + seed, steps=8000, nodes=nodes)
     assert run(plan).failure is None, command(plan)
+
+
+@pytest.mark.parametrize("what", FOUND)
+def test_what_was_found_stays_mended(what: str) -> None:
+    assert run(FOUND[what]).failure is None, command(FOUND[what])
 
 
 def trace_hash() -> str:

@@ -321,3 +321,22 @@ def play(state, entries, write):
     if write.truncate_from is not None:
         entries = {index: entry for index, entry in entries.items() if index < write.truncate_from}
     return state, entries | {entry.index: entry for entry in write.entries}
+
+
+def test_whoever_watches_hears_of_the_first_failure_once(reopen, simulated, meta):
+    storage, heard = reopen(), []
+    storage.watch(heard.append)
+
+    def full(operation, path):
+        if operation == "create":
+            raise OSError(errno.ENOSPC, "no space left on device", str(path))
+
+    simulated.fault = full
+    for _ in range(2):
+        with pytest.raises(StorageError, match="free disk space"):
+            storage.snapshots.create(meta(9))
+    with pytest.raises(StorageError, match="out of use"):
+        storage.perform([])
+    assert [str(error).partition(" ")[0] for error in heard] == ["creating"]
+    storage.watch(heard.append)
+    assert heard[1:] == heard[:1]

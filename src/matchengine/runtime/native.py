@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -25,6 +26,7 @@ from matchengine.runtime.recovery import recover_if_asked
 from matchengine.runtime.ticker import Ticker
 from matchengine.runtime.worker import WorkerThread
 from matchengine.state_machine import StateMachine
+from matchengine.storage.contracts import StorageError
 from matchengine.storage.storage import open_storage
 from matchengine.transport.client import GrpcNetwork
 from matchengine.transport.server import RaftTransportService, add_transport
@@ -93,6 +95,7 @@ class NativeEngine:
             on_stop=self._stopped,
         )
         self._ticker = Ticker(self._loop, timing.tick_ms / 1000, self._replica.tick)
+        self._storage.watch(self._storage_failed)
 
     @property
     def service_address(self) -> str:
@@ -131,6 +134,11 @@ class NativeEngine:
                 self._wake()
         except Exception as error:  # noqa: BLE001 - part of what was due is done and the rest lost: no way on
             self._replica.stop(error)
+
+    def _storage_failed(self, error: StorageError) -> None:
+        """On whatever thread met it: not every use of the storage has somebody who hears of its failure."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the node has stopped
+            self._loop.call_soon_threadsafe(self._replica.stop, error)
 
     def _soft_state_changed(self, state: SoftState) -> None:
         self._contact.note(state)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
@@ -177,6 +177,13 @@ class Fuse:
 
     def __init__(self) -> None:
         self._blown: StorageError | None = None
+        self._watcher: Callable[[StorageError], None] = lambda _error: None
+
+    def watch(self, watcher: Callable[[StorageError], None]) -> None:
+        """Call ``watcher`` with the first failure, on the thread that meets it; now if there was one."""
+        self._watcher = watcher
+        if self._blown is not None:
+            watcher(self._blown)
 
     @contextmanager
     def guard(self, doing: str) -> Iterator[None]:
@@ -186,14 +193,20 @@ class Fuse:
         try:
             yield
         except StorageError as error:
-            self._blown = error
+            self._blow(error)
             raise
         except OSError as error:
-            self._blown = StorageError(f"{doing}: {error}; {_advice(error)}")
-            raise self._blown from error
+            failure = StorageError(f"{doing}: {error}; {_advice(error)}")
+            self._blow(failure)
+            raise failure from error
         except Exception as error:
-            self._blown = StorageError(f"{doing}: {error!r}")
+            self._blow(StorageError(f"{doing}: {error!r}"))
             raise
+
+    def _blow(self, failure: StorageError) -> None:
+        if self._blown is None:
+            self._blown = failure
+            self._watcher(failure)
 
 
 def _advice(error: OSError) -> str:

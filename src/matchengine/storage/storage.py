@@ -26,7 +26,7 @@ class Storage:
 
     ``restore``, ``bootstrap``, ``finish_recovery``, ``perform`` and ``close`` are for one thread at a time;
     ``snapshots`` may be used beside them.  After a StorageError of a write or sync everything is
-    refused.
+    refused; whoever runs the node has to :meth:`watch` for it.
     """
 
     def __init__(
@@ -44,6 +44,13 @@ class Storage:
         self.peers = peers
         self._data_dir = data_dir
         self._fuse = fuse
+
+    def watch(self, failed: Callable[[StorageError], None]) -> None:
+        """Call ``failed`` with the failure that puts the storage out of use: the node has to stop.
+
+        Any thread that uses the storage may call it, once; it is called now if the failure is already there.
+        """
+        self._fuse.watch(failed)
 
     def restore(self) -> Restored:
         """Reconcile log and snapshots and return the state to resume from.

@@ -18,6 +18,7 @@ from matchengine.raft.ready import SoftState
 from matchengine.raft.types import Entry, Restored, Role, Server
 from matchengine.sessions import SessionMachine, expire_envelope
 from matchengine.state_machine import StateMachine
+from matchengine.storage.contracts import StorageError
 from matchengine.storage.simulated import PowerLoss
 from matchengine.storage.storage import Storage, open_storage
 from matchengine.testing.simulator.disk import DiskQueue, Worker
@@ -89,6 +90,7 @@ class Process:
             on_soft_state=self._soft_state_changed,
             on_stop=self._on_stop,
         )
+        self.storage.watch(self._storage_failed)
         world.timeline.after(host.tick_us, self._tick)
 
     def _open(self) -> Storage:
@@ -153,6 +155,10 @@ class Process:
     def clock_us(self) -> int:
         """Time by this process's own count of ticks."""
         return self.ticks * self._tick_us
+
+    def _storage_failed(self, error: StorageError) -> None:
+        """As in the real adapter, the replica hears of it after what it does now."""
+        self.world.timeline.after(0, self.enter, self.replica.stop, error)
 
     # --- contracts -------------------------------------------------------------------------
 
