@@ -78,6 +78,26 @@ def test_the_window_bounds_bytes_too() -> None:
     assert [len(r.entries) for r in bench.appends("n2")] == [1, 1]
 
 
+def test_what_arrives_while_requests_are_unanswered_leaves_together() -> None:
+    """Few requests of few entries are under way at once; a full one does not wait for them."""
+    bench = Bench(max_partial_requests=2, max_append_entries=3).lead()
+    for _ in range(4):
+        bench.propose(Command(b"x"))
+    assert [len(r.entries) for r in bench.appends("n2")] == [1, 1]
+    bench.propose(Command(b"x"))
+    assert [len(r.entries) for r in bench.appends("n2")] == [3]
+
+
+def test_a_request_is_full_by_its_bytes_as_well() -> None:
+    """Two entries of 60 bytes are more than a request of 100 may hold."""
+    bench = Bench(max_partial_requests=1, max_append_bytes=100, max_entry_bytes=90).lead()
+    for _ in range(2):
+        bench.propose(Command(b"x" * 60))
+    assert [len(r.entries) for r in bench.appends("n2")] == [1]
+    bench.propose(Command(b"x" * 60))
+    assert [len(r.entries) for r in bench.appends("n2")] == [1]
+
+
 def test_a_silent_peer_gathers_no_calls() -> None:
     """One probe, and a bounded number of heartbeats, however long it is silent."""
     bench = Bench().lead()

@@ -35,10 +35,11 @@ class RaftConfig(msgspec.Struct, frozen=True):
     """One server's settings.
 
     ``max_append_entries``/``max_append_bytes`` bound one request, ``max_inflight_requests``/
-    ``max_inflight_bytes`` what may be unanswered per follower, ``max_uncommitted_entries``/
-    ``max_uncommitted_bytes`` what ``propose`` accepts beyond the commit index,
-    ``trailing_entries``/``trailing_bytes`` what stays in the log behind a snapshot for followers
-    that lag a little, ``max_trailing_bytes`` what stays there for one that is catching up.
+    ``max_inflight_bytes`` what may be unanswered per follower.  While ``max_partial_requests`` are
+    unanswered, only full requests leave: what arrives meanwhile leaves together.
+    ``max_uncommitted_entries``/``max_uncommitted_bytes`` are what ``propose`` accepts beyond the
+    commit index, ``trailing_entries``/``trailing_bytes`` what stays in the log behind a snapshot for
+    followers that lag a little, ``max_trailing_bytes`` what stays there for one that is catching up.
     """
 
     id: ServerId
@@ -48,6 +49,7 @@ class RaftConfig(msgspec.Struct, frozen=True):
     max_append_bytes: int = 1024 * 1024
     max_inflight_requests: int = 32
     max_inflight_bytes: int = 8 * 1024 * 1024
+    max_partial_requests: int = 2
     max_uncommitted_entries: int = 64 * 1024
     max_uncommitted_bytes: int = 64 * 1024 * 1024
     max_entry_bytes: int = MAX_ENTRY_BYTES

@@ -18,7 +18,20 @@ def is_due(core: Core, progress: Progress) -> bool:
         return progress.outstanding is None and core.now >= progress.retry_at
     if not _window_is_open(core, progress):
         return False
-    return progress.next <= core.log.last_index or _news_is_due(core, progress)
+    if progress.next > core.log.last_index:
+        return _news_is_due(core, progress)
+    return progress.inflight_requests < core.config.max_partial_requests or _fills_a_request(core, progress)
+
+
+def _fills_a_request(core: Core, progress: Progress) -> bool:
+    """Whether the entries that wait are at least as many, or as large, as one request may hold."""
+    config = core.config
+    waiting = core.log.last_index - progress.next + 1
+    if waiting >= config.max_append_entries:
+        return True
+    if waiting * config.max_entry_bytes < config.max_append_bytes:
+        return False
+    return sum([e.size for e in core.log.slice(progress.next, core.log.last_index)]) >= config.max_append_bytes
 
 
 def _window_is_open(core: Core, progress: Progress) -> bool:
