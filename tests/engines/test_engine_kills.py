@@ -24,7 +24,7 @@ pytestmark = pytest.mark.integration
 ENGINE = "hashicorp"
 
 
-def kill_raft_when(monkeypatch, kind, *, before):
+def kill_raft_when(monkeypatch, node, kind, *, before):
     """SIGKILL for the Go half when a frame of ``kind`` comes from it: it is seen here, or it is not."""
     feed = FrameReader.feed
 
@@ -35,12 +35,10 @@ def kill_raft_when(monkeypatch, kind, *, before):
                 continue
             if not before:
                 yield found, body
-            os.kill(victim.pop(), signal.SIGKILL)
+            os.kill(node._engine._process.pid, signal.SIGKILL)
             return
 
-    victim = []
     monkeypatch.setattr(FrameReader, "feed", watched)
-    return victim
 
 
 def kill_raft_when_sent(monkeypatch, kind):
@@ -89,11 +87,9 @@ def test_raft_dies_while_it_starts(play, monkeypatch, kind, before):
         node = await filled(nodes, 5)
         await node.stop()
         with monkeypatch.context() as patch:
-            victim = kill_raft_when(patch, kind, before=before)
             second = nodes.make(address=node.config.address)
             nodes.running.append(second)
-            watched = asyncio.ensure_future(until(lambda: hasattr(second._engine, "_process")))
-            watched.add_done_callback(lambda _: victim.append(second._engine._process.pid))
+            kill_raft_when(patch, second, kind, before=before)
             with pytest.raises(EngineError, match=r"killed by signal 9"):
                 await second.start()
                 await second.wait_stopped()
@@ -109,7 +105,7 @@ def test_raft_dies_around_an_entry(play, monkeypatch, kind, before):
     async def scenario(nodes):
         node = await filled(nodes, 5)
         with monkeypatch.context() as patch:
-            kill_raft_when(patch, kind, before=before).append(node._engine._process.pid)
+            kill_raft_when(patch, node, kind, before=before)
             under_way = [node.propose(b"a"), node.propose(b"b")]
             found = await asyncio.gather(*under_way, return_exceptions=True)
             with pytest.raises(EngineError, match="killed by signal 9"):
@@ -128,7 +124,7 @@ def test_raft_dies_around_a_snapshot(play, monkeypatch, kind, before):
     async def scenario(nodes):
         node = await filled(nodes, 5)
         with monkeypatch.context() as patch:
-            kill_raft_when(patch, kind, before=before).append(node._engine._process.pid)
+            kill_raft_when(patch, node, kind, before=before)
             asked = asyncio.ensure_future(node.snapshot())
             with pytest.raises(EngineError):
                 await node.wait_stopped()

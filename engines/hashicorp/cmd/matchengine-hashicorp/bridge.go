@@ -10,6 +10,8 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -19,6 +21,9 @@ const (
 	entriesTarget = 1 << 20
 	// proposalsQueued is what the other half may have under way; it counts them itself.
 	proposalsQueued = 64 << 10
+
+	// lastWords bounds the time in which a half that stops may say why to one that does not listen.
+	lastWords = time.Second
 
 	exitOrphaned = 3
 	exitBroken   = 4
@@ -50,7 +55,10 @@ type bridge struct {
 	moved    *sync.Cond
 	applied  uint64
 	captured uint64
+	answered uint64 // the last ping
 	closed   bool
+
+	running atomic.Bool // raft is there
 
 	captures  uint64
 	proposals chan proposal
@@ -116,6 +124,7 @@ var keptOpen []*os.File
 // serve says that Raft runs, and does from now on what the other half asks for.
 func (b *bridge) serve(r *raft.Raft) {
 	b.raft = r
+	b.running.Store(true)
 	go b.propose()
 	go b.settleProposals()
 	go b.watch()
@@ -138,7 +147,7 @@ func (b *bridge) listen() {
 
 func (b *bridge) take(kind byte, body []byte) error {
 	switch kind {
-	case frameApplied, frameCaptured:
+	case frameApplied, frameCaptured, framePong:
 		if len(body) != 8 {
 			return fmt.Errorf("bridge: kind %d has %d bytes", kind, len(body))
 		}
@@ -156,10 +165,13 @@ func (b *bridge) take(kind byte, body []byte) error {
 func (b *bridge) note(kind byte, value uint64) {
 	b.progress.Lock()
 	defer b.progress.Unlock()
-	if kind == frameApplied {
+	switch kind {
+	case frameApplied:
 		b.applied = value
-	} else {
+	case frameCaptured:
 		b.captured = value
+	default:
+		b.answered = value
 	}
 	b.moved.Broadcast()
 }
@@ -200,6 +212,7 @@ func (b *bridge) orphaned(err error) {
 // fail says why and ends the process: what it would do next could be wrong.
 func (b *bridge) fail(err error) {
 	log.Printf("stopping: %v", err)
+	_ = b.conn.SetWriteDeadline(time.Now().Add(lastWords)) // whoever holds the lock lets go of it, too
 	b.lock.Lock()
 	_ = writeFrame(b.writer, frameFailure, []byte(err.Error()))
 	_ = b.writer.Flush()

@@ -19,6 +19,7 @@ func serveBridged(s settings) error {
 		return err
 	}
 	go b.listen()
+	go b.keepPulse(s.patience)
 	b.fail(runBridged(s, b))
 	return nil
 }
@@ -36,7 +37,7 @@ func runBridged(s settings, b *bridge) error {
 	if err != nil {
 		return err
 	}
-	stores, err := openWal(s.dataDir)
+	stores, err := openWal(s.dataDir, b.fail)
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,7 @@ import (
 //
 //	u32 length of what follows | u8 kind | body          (all numbers little-endian)
 const (
-	bridgeVersion = 1
+	bridgeVersion = 2
 	maxFrame      = 64 << 20
 	chunkSize     = 256 << 10
 
@@ -24,12 +24,14 @@ const (
 	frameRelease = 6
 	frameOutcome = 7
 	frameFailure = 8
+	framePing    = 9
 
 	frameWelcome  = 16
 	frameApplied  = 17
 	frameCaptured = 18
 	framePropose  = 19
 	frameRequest  = 20
+	framePong     = 21
 
 	frameChunk = 32
 	frameEnd   = 33

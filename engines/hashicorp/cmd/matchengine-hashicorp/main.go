@@ -55,6 +55,7 @@ type settings struct {
 	electionTimeout   time.Duration
 	leaseTimeout      time.Duration
 	commitTimeout     time.Duration
+	patience          time.Duration
 }
 
 func (s settings) listenAddress() string {
@@ -79,6 +80,7 @@ func parse(arguments []string) (settings, error) {
 	flags.DurationVar(&s.electionTimeout, "election_timeout", defaults.ElectionTimeout, "its ElectionTimeout")
 	flags.DurationVar(&s.leaseTimeout, "leader_lease_timeout", defaults.LeaderLeaseTimeout, "its LeaderLeaseTimeout")
 	flags.DurationVar(&s.commitTimeout, "commit_timeout", defaults.CommitTimeout, "its CommitTimeout")
+	flags.DurationVar(&s.patience, "patience", 2*defaults.ElectionTimeout, "silence of that process after which a leader hands over (fsm bridge)")
 	flags.StringVar(&s.audit, "audit", "", "file that gets a line for every applied command: index, term, hex of the data")
 	flags.Uint64Var(&s.snapshotThreshold, "snapshot_threshold", 8192, "entries after which a snapshot is taken")
 	flags.Uint64Var(&s.trailingLogs, "trailing_logs", 10240, "entries that stay in the log behind a snapshot")

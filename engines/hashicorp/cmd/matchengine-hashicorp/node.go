@@ -49,15 +49,16 @@ func openBolt(folder string) (*stores, error) {
 	if err != nil {
 		return nil, fmt.Errorf("stable store in %s: %w", folder, err)
 	}
-	snapshots, err := openSnapshots(folder, os.Stderr)
+	snapshots, err := openSnapshots(folder, os.Stderr, func(error) {}) // as the original: Raft says it and goes on
 	if err != nil {
 		return nil, fmt.Errorf("snapshot store in %s: %w", folder, err)
 	}
 	return &stores{logs, stable, snapshots, []io.Closer{logs, stable}}, nil
 }
 
-// openWal opens a write-ahead log, which holds the stable store as well, and snapshots in files.
-func openWal(folder string) (*stores, error) {
+// openWal opens a write-ahead log, which holds the stable store as well, and snapshots in files; stop hears of the
+// first error of either.
+func openWal(folder string, stop func(error)) (*stores, error) {
 	path := filepath.Join(folder, "wal")
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, err
@@ -66,15 +67,15 @@ func openWal(folder string) (*stores, error) {
 	if err != nil {
 		return nil, fmt.Errorf("log store in %s: %w", path, err)
 	}
-	cache, err := raft.NewLogCache(entriesCached, timedLog{log})
+	cache, err := raft.NewLogCache(entriesCached, watchedLog{log, stop})
 	if err != nil {
 		return nil, err
 	}
-	snapshots, err := openSnapshots(folder, os.Stderr)
+	snapshots, err := openSnapshots(folder, os.Stderr, stop)
 	if err != nil {
 		return nil, fmt.Errorf("snapshot store in %s: %w", folder, err)
 	}
-	return &stores{cache, log, snapshots, []io.Closer{log}}, nil
+	return &stores{cache, &stableStore{StableStore: log, stop: stop}, snapshots, []io.Closer{log}}, nil
 }
 
 // openNode starts Raft on these stores, and founds a cluster when the settings ask for one.

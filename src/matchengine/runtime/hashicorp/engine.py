@@ -50,7 +50,8 @@ from matchengine.runtime.hashicorp import frames
 from matchengine.runtime.hashicorp.control import Control, SocketFolder, greet
 from matchengine.runtime.hashicorp.frames import Code, Kind, Request, Standing, StatusReport
 from matchengine.runtime.hashicorp.process import EngineProcess, find_program, how_it_ended
-from matchengine.runtime.hashicorp.streams import BridgeSnapshots, Stream
+from matchengine.runtime.hashicorp.pulse import Pulse
+from matchengine.runtime.hashicorp.streams import BridgeSnapshots, BrokenOffError, Stream
 from matchengine.runtime.worker import WorkerThread
 from matchengine.state_machine import StateMachine
 from matchengine.storage.contracts import DataDirInUseError, RecoveryError
@@ -64,6 +65,7 @@ ENGINE: Final = "hashicorp"
 #: The most entries that stay in the log behind a snapshot: Raft does not count their bytes, so this bounds the disk.
 _MOST_TRAILING_ENTRIES: Final = 2048
 _ORPHAN_S: Final = 5.0
+_LAST_WORDS_S: Final = 5.0
 _PAUSE_S: Final = 0.05
 #: The policy of snapshots is kept here, where bytes are counted as well.
 _NEVER: Final = 2**62
@@ -103,6 +105,7 @@ class HashicorpEngine:
         self._stopped: Exception | None = None
         self._last_words = ""
         self._control: Control | None = None
+        self._pulse: Pulse | None = None
         self._greetings: set[asyncio.Task[None]] = set()
 
     # --- life ------------------------------------------------------------------------------
@@ -122,7 +125,7 @@ class HashicorpEngine:
             policy=self._config.snapshots,
             on_applied=self._applied,
             on_snapshot=lambda _meta: None,
-            on_error=self.stop,
+            on_error=self._failed,
             on_due=self._ask_for_snapshot,
         )
         self._ready: asyncio.Future[None] = self._loop.create_future()
@@ -156,6 +159,7 @@ class HashicorpEngine:
             "election_timeout": f"{timing.election_timeout_ms}ms",
             "leader_lease_timeout": f"{timing.leader_lease_timeout_ms}ms",
             "commit_timeout": f"{timing.commit_interval_ms}ms",
+            "patience": f"{2 * timing.election_timeout_ms}ms",
             "snapshot_threshold": _NEVER,
             "trailing_logs": min(config.trailing_entries, _MOST_TRAILING_ENTRIES),
         }
@@ -174,6 +178,8 @@ class HashicorpEngine:
         if self._stopped is not None:
             return
         self._stopped = error
+        if self._pulse is not None:
+            self._pulse.stop()
         self._start_failed(error)
         self._fail_everything(error)
         if self._control is not None:
@@ -218,11 +224,12 @@ class HashicorpEngine:
             await self._welcome(hello, connection)
         except (EngineError, OSError) as error:
             connection.close()
-            self.stop(error)
+            self._failed(error)
 
     async def _welcome(self, hello: frames.Hello, connection: socket.socket) -> None:
         if hello.purpose == "control" and self._control is None:
             self._control = control = Control(self._take, self._lost)
+            self._pulse = Pulse(self._loop, self._silent)
             await self._loop.connect_accepted_socket(lambda: control, connection)
             return
         connection.setblocking(True)
@@ -234,18 +241,29 @@ class HashicorpEngine:
             raise EngineError(f"bridge: a second connection for {hello.purpose!r}")
 
     def _lost(self, error: Exception | None) -> None:
-        """The connection has ended.  The exit code says more, if the other half has ended as well."""
+        """The connection has ended, or what came on it made no sense."""
         self._control = None
-        if self._stopped is None:
-            self._background(self._bury(error))
+        if error is None or isinstance(error, OSError):
+            error = BrokenOffError("bridge: the HashiCorp Raft process has closed its connection")
+        self._failed(error)
 
-    async def _bury(self, error: Exception | None) -> None:
-        if error is not None and not isinstance(error, OSError):
-            self.stop(error)  # what came made no sense
-            return
+    def _failed(self, error: Exception) -> None:
+        """Stop.  Where a connection broke off, the other half's last words and its exit code say more."""
+        if self._stopped is None and isinstance(error, BrokenOffError):
+            self._background(self._bury(error))
+        else:
+            self.stop(error)
+
+    async def _bury(self, error: BrokenOffError) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(self._process.ended), 5)
-        self.stop(EngineError("bridge: the HashiCorp Raft process has closed its connection"))
+            await asyncio.wait_for(asyncio.shield(self._process.ended), _LAST_WORDS_S)
+        self.stop(error)
+
+    def _silent(self) -> None:
+        """Nothing was heard for so long that nothing will come: what is under way must end, and others may lead."""
+        pid = self._process.pid
+        self.stop(EngineError(f"the HashiCorp Raft process (pid {pid}) lives, but says nothing any more; it is killed"))
+        self._process.kill()
 
     def _ended(self, code: int) -> None:
         said = f": {self._last_words}" if self._last_words else ""
@@ -258,6 +276,8 @@ class HashicorpEngine:
     # --- frames ----------------------------------------------------------------------------
 
     def _take(self, kind: Kind, body: bytes) -> None:
+        if self._pulse is not None:
+            self._pulse.heard()
         if self._stopped is not None:
             if kind is Kind.FAILURE:
                 logger.error("the HashiCorp Raft process: %s", body.decode(errors="replace"))
@@ -273,6 +293,8 @@ class HashicorpEngine:
             self._room.capture(lambda _meta, _error: None)
         elif kind is Kind.RELEASE:
             self._snapshots.released(frames.decode_number(body))
+        elif kind is Kind.PING:
+            self._send(frames.frame(Kind.PONG, body))
         elif kind is Kind.READY:
             self._ready.set_result(None)
         elif kind is Kind.FAILURE:

@@ -17,7 +17,7 @@ from matchengine.raft.types import Entry, EntryType
 
 T = TypeVar("T")
 
-VERSION: Final = 1
+VERSION: Final = 2
 MAX_FRAME: Final = 64 * 1024 * 1024
 HEAD: Final = Struct("<IB")
 U64: Final = Struct("<Q")
@@ -38,11 +38,13 @@ class Kind(IntEnum):
     RELEASE = 6
     OUTCOME = 7
     FAILURE = 8
+    PING = 9
     WELCOME = 16
     APPLIED = 17
     CAPTURED = 18
     PROPOSE = 19
     REQUEST = 20
+    PONG = 21
     CHUNK = 32
     END = 33
     DONE = 34
@@ -203,7 +205,7 @@ def decode_outcome(body: bytes) -> Outcome:
 
 
 def decode_number(body: bytes) -> int:
-    """Body of CAPTURE, RELEASE and END."""
+    """Body of CAPTURE, RELEASE and END: one number."""
     if len(body) != U64.size:
         raise EngineError(f"bridge: {len(body)} bytes are no number")
     (number,) = U64.unpack(body)

@@ -20,6 +20,10 @@ from matchengine.runtime.hashicorp.frames import HEAD, U64, Kind, check_length, 
 _CHUNK: Final = 256 * 1024
 
 
+class BrokenOffError(EngineError):
+    """The other half is gone; why, it may have said elsewhere."""
+
+
 class Stream:
     """A blocking connection that carries one state."""
 
@@ -27,11 +31,11 @@ class Stream:
         self._connection = connection
 
     def send(self, kind: Kind, body: bytes = b"") -> None:
-        """Write one frame; raises EngineError when the other half is gone."""
+        """Write one frame; raises BrokenOffError when the other half is gone."""
         try:
             self._connection.sendall(frame(kind, body))
         except OSError as error:
-            raise EngineError(f"bridge: the other half is gone: {error}") from error
+            raise BrokenOffError(f"bridge: the other half is gone: {error}") from error
 
     def receive(self) -> tuple[Kind, bytes]:
         """Read one frame."""
@@ -45,9 +49,9 @@ class Stream:
             try:
                 part = self._connection.recv(min(size, _CHUNK))
             except OSError as error:
-                raise EngineError(f"bridge: the other half is gone: {error}") from error
+                raise BrokenOffError(f"bridge: the other half is gone: {error}") from error
             if not part:
-                raise EngineError("bridge: a snapshot broke off before its end")
+                raise BrokenOffError("bridge: a snapshot broke off before its end")
             parts.append(part)
             size -= len(part)
         return b"".join(parts)

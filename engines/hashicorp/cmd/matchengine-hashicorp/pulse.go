@@ -1,0 +1,93 @@
+package main
+
+import (
+	"fmt"
+	"log"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+const (
+	pulseEvery = 200 * time.Millisecond
+	// writeLimit is how long a write of a leader's log may take.
+	writeLimit = 10 * time.Second
+)
+
+// pulse watches the other half and the log, for Raft goes on leading whatever becomes of them: a leader whose state
+// machine is silent hands leadership over, and one whose log does not come back from a write ends.
+//
+// Rounds are counted, not time: in one in which this process did not run, no answer could have come.
+type pulse struct {
+	writes   *durations
+	ask      func(ping uint64)
+	answered func(ping uint64) bool
+	leads    func() bool
+	giveWay  func(silent time.Duration)
+	stop     func(error)
+
+	patience int // rounds
+	asked    uint64
+	silent   int
+	write    uint64
+	writing  int
+}
+
+// keepPulse asks the other half without end whether it lives, which tells that one the same of this process.
+func (b *bridge) keepPulse(patience time.Duration) {
+	p := pulse{
+		writes:   &syncTimes,
+		ask:      func(ping uint64) { b.send(framePing, u64(ping)) },
+		answered: b.hasAnswered,
+		leads:    b.leads,
+		giveWay:  b.giveWay,
+		stop:     b.fail,
+		patience: max(2, int(patience/pulseEvery)),
+	}
+	for range time.Tick(pulseEvery) {
+		p.watchOtherHalf()
+		p.watchLog()
+	}
+}
+
+func (p *pulse) watchOtherHalf() {
+	if p.answered(p.asked) {
+		p.asked++
+		p.silent = 0
+		go p.ask(p.asked) // it may have to wait for room in a socket that nobody reads
+		return
+	}
+	p.silent++
+	if p.silent%p.patience == 0 && p.leads() {
+		go p.giveWay(time.Duration(p.silent) * pulseEvery)
+	}
+}
+
+func (p *pulse) watchLog() {
+	write := p.writes.underWay()
+	if write == 0 || write != p.write {
+		p.write, p.writing = write, 0
+		return
+	}
+	p.writing++
+	if p.writing >= int(writeLimit/pulseEvery) && p.leads() {
+		p.stop(fmt.Errorf("log store: a write has taken %v and goes on; a leader that cannot write keeps others from leading", writeLimit))
+	}
+}
+
+func (b *bridge) hasAnswered(ping uint64) bool {
+	b.progress.Lock()
+	defer b.progress.Unlock()
+	return b.answered >= ping
+}
+
+func (b *bridge) leads() bool {
+	return b.running.Load() && b.raft.State() == raft.Leader
+}
+
+func (b *bridge) giveWay(silent time.Duration) {
+	log.Printf("the state machine's process has not answered for %v: handing leadership over", silent)
+	if err := b.raft.LeadershipTransfer().Error(); err != nil {
+		log.Printf("leadership was not handed over: %v", err)
+	}
+}
