@@ -90,24 +90,32 @@ class Client:
     # --- finding the leader ----------------------------------------------------------------
 
     def _find(self) -> None:
-        """Ask every node, each at its own pace, until one says that it leads."""
+        """Ask every node, and those that they name, each at its own pace, until one says that it leads."""
         self._attempt += 1
-        for host in self.world.known_hosts():
-            self._poll(self._attempt, host.address)
+        attempt, asked = self._attempt, set[str]()
 
-    def _poll(self, attempt: int, address: str) -> None:
+        def ask(address: str) -> None:
+            if address and address not in asked:
+                asked.add(address)
+                self._poll(attempt, address, ask)
+
+        for host in self.world.known_hosts():
+            ask(host.address)
+
+    def _poll(self, attempt: int, address: str, ask: Callable[[str], None]) -> None:
         def done(result: object, error: Exception | None) -> None:
             if self._attempt != attempt:
                 return
-            if error is None and isinstance(result, tuple) and result[0]:
+            leads, leader = result if error is None and isinstance(result, tuple) else (False, "")
+            if leads:
                 self._found(address)
-            else:
-                delay = self._chance.randrange(*_PAUSE_US)
-                self.world.timeline.after(delay, again)
+                return
+            self.world.timeline.after(self._chance.randrange(*_PAUSE_US), again)
+            ask(leader)
 
         def again() -> None:
             if self._attempt == attempt:
-                self._poll(attempt, address)
+                self._poll(attempt, address, ask)
 
         self.world.call(self.id, address, _ATTEMPT_US, lambda services, reply: services.status(reply), done)
 
