@@ -414,8 +414,9 @@ def _install(data: bytes) -> None:
 
 def _response(kind: type, request: Any) -> Callable[[bytes], None]:
     def run(data: bytes) -> None:
-        found = wire.decode_response(request, kind.FromString(data))
-        assert wire.decode_response(request, wire.encode_response(HEADER_PB, found)) == found
+        message = kind.FromString(data)
+        found = wire.decode_response(message.rpc_header.id.decode("utf-8", "replace"), request, message)
+        assert wire.decode_response("a", request, wire.encode_response(HEADER_PB, found)) == found
 
     return run
 

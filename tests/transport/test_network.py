@@ -77,6 +77,48 @@ async def test_requests_arrive_as_sent(world, request_, response):
         assert seen == [("n1", "127.0.0.1:1", request_)]
 
 
+@pytest.mark.parametrize(
+    "request_", [AppendEntries(4), append(3), RequestVote(2, 5, 1, True), RequestPreVote(2, 5, 1), TimeoutNow()]
+)
+async def test_the_answer_of_another_server_at_the_address_is_none(world, request_):
+    """A new server at the address of one that was removed must not vote, acknowledge or confirm in its name."""
+    async with world() as w:
+        there = await w.serve(accept, server_id="n3")
+        assert await w.send(Server("n2", there.address), request_) == "unanswered"
+        assert await w.send(there, request_) != "unanswered"
+
+
+async def test_a_pipeline_ends_when_another_server_answers(world):
+    """As behind a proxy that turns to another server in the middle of a stream."""
+    answers = []
+
+    class TwoServers(RaftTransportServicer):
+        async def AppendEntries(self, request, context):
+            return pb.AppendEntriesResponse(rpc_header=pb.RPCHeader(protocol_version=3, id=b"n2"), term=1, success=True)
+
+        async def AppendEntriesPipeline(self, request_iterator, context):
+            async for _ in request_iterator:
+                name = b"n2" if not answers else b"n3"
+                answers.append(name)
+                header = pb.RPCHeader(protocol_version=3, id=name)
+                await context.write(pb.AppendEntriesResponse(rpc_header=header, term=1, success=True))
+
+    async with world() as w:
+        peer = await w.serve_with(lambda server: add_RaftTransportServicer_to_server(TwoServers(), server))
+        results = [w.send(peer, append(i)) for i in range(1, 4)]
+        assert [await r == "unanswered" for r in results] == [False, False, True]
+        assert answers == [b"n2", b"n3"]
+
+
+async def test_the_snapshot_answer_of_another_server_is_none(world):
+    async with world() as w:
+        w.outgoing[7] = (1, [b"x"])
+        there = await w.serve(lambda call, request: call.answer(InstallSnapshotResponse(1, True)), server_id="n3")
+        install = InstallSnapshot(1, SnapshotMeta(7, 1, CONFIGURATION, 1))
+        assert await w.send(Server("n2", there.address), install) == "unanswered"
+        assert await w.send(there, install) == InstallSnapshotResponse(1, True)
+
+
 async def test_pipeline_keeps_order_while_answers_wait(world):
     script = Script()
     async with world() as w:

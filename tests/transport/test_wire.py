@@ -104,7 +104,7 @@ def test_legacy_peers_beside_a_configuration_change_nothing(peers):
     ],
 )
 def test_the_empty_headers_of_gos_answers_are_no_error(request_, kind, data, response):
-    assert wire.decode_response(request_, kind.FromString(bytes.fromhex(data))) == response
+    assert wire.decode_response("n2", request_, kind.FromString(bytes.fromhex(data))) == response
 
 
 numbers = st.integers(0, wire.MAX_NUMBER - 100)

@@ -10,6 +10,7 @@ from typing import Any, Final
 import grpc
 
 from matchengine.raft.messages import AppendEntries
+from matchengine.raft.types import ServerId
 from matchengine.transport.pending import BROKEN, Pending, raise_if_cancelled
 from matchengine.transport.wire import WireError, decode_response, encode_append_entries
 from matchengine.wire import raft_transport_pb2 as pb
@@ -26,8 +27,14 @@ class Appender:
     """
 
     def __init__(
-        self, stub: RaftTransportStub, header: pb.RPCHeader, deadline_s: float, loop: asyncio.AbstractEventLoop
+        self,
+        peer: ServerId,
+        stub: RaftTransportStub,
+        header: pb.RPCHeader,
+        deadline_s: float,
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
+        self._peer = peer
         self._stub = stub
         self._header = header
         self._deadline_s = deadline_s
@@ -122,7 +129,7 @@ class Appender:
     def _answered(self, message: pb.AppendEntriesResponse) -> None:
         if not self._sent:
             raise WireError("an answer without a request")
-        response = decode_response(self._sent[0].request, message)
+        response = decode_response(self._peer, self._sent[0].request, message)
         self._sent.popleft().answered(response)
 
     def _give_up(self) -> None:

@@ -121,7 +121,7 @@ class GrpcNetwork:
         if peer is not None:
             self._retire(to.id)
         self._retire_idle()
-        peer = _Peer(to.address, self._header, self._deadlines, self._open_snapshot, self._loop)
+        peer = _Peer(to, self._header, self._deadlines, self._open_snapshot, self._loop)
         self._peers[to.id] = peer
         return peer
 
@@ -138,24 +138,25 @@ class GrpcNetwork:
 
 
 class _Peer:
-    """The channel to one address and the calls on it."""
+    """The channel to one server's address and the calls on it."""
 
     def __init__(
         self,
-        address: str,
+        server: Server,
         header: pb.RPCHeader,
         deadlines: _Deadlines,
         open_snapshot: OpenSnapshot,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        self.address = address
+        self.id = server.id
+        self.address = address = server.address
         self._header = header
         self._deadlines = deadlines
         self._open_snapshot = open_snapshot
         self._loop = loop
         self._channel = grpc.aio.insecure_channel(address, options=_channel_options(deadlines.connect))
         self._stub = RaftTransportStub(self._channel)
-        self._appender = Appender(self._stub, header, deadlines.append, loop)
+        self._appender = Appender(self.id, self._stub, header, deadlines.append, loop)
         self._calls: set[asyncio.Task[None]] = set()
         self._snapshot: asyncio.Task[None] | None = None
         self._complaint = ""
@@ -212,7 +213,7 @@ class _Peer:
     async def _small(self, pending: Pending) -> None:
         try:
             message = await self._call(pending.request)
-            response = decode_response(pending.request, message)
+            response = decode_response(self.id, pending.request, message)
         except BROKEN as error:
             raise_if_cancelled()
             pending.unanswered(too_old=_is_too_old(pending.request, error))
@@ -234,7 +235,7 @@ class _Peer:
 
     async def _install(self, pending: Pending, request: InstallSnapshot) -> None:
         try:
-            response = await send_snapshot(self._stub, self._header, request, self._open_snapshot)
+            response = await send_snapshot(self.id, self._stub, self._header, request, self._open_snapshot)
         except Exception as error:  # noqa: BLE001 - whatever the store raises, the core tries again
             self._complain(str(error.details()) if isinstance(error, grpc.aio.AioRpcError) else repr(error))
         else:

@@ -28,7 +28,7 @@ from matchengine.raft.messages import (
     TimeoutNow,
     TimeoutNowResponse,
 )
-from matchengine.raft.types import Entry, EntryType, SnapshotMeta
+from matchengine.raft.types import Entry, EntryType, ServerId, SnapshotMeta
 from matchengine.wire import raft_transport_pb2 as pb
 
 PROTOCOL_VERSION: Final = 3
@@ -70,6 +70,10 @@ def decode_header(message: Any) -> tuple[str, str]:
     # Nodes of older versions announce their address in the request only.
     address = header.addr or getattr(message, "leader", b"") or getattr(message, "candidate", b"")
     return _name("rpc_header.id", header.id), _name("rpc_header.addr", address)
+
+
+def _excerpt(name: bytes) -> str:
+    return repr(name[:MAX_NAME_BYTES].decode("utf-8", "replace"))
 
 
 def _name(field: str, value: bytes) -> str:
@@ -291,10 +295,18 @@ _RESPONSE_ENCODERS: Final[dict[type, Callable[[pb.RPCHeader, Any], Message]]] = 
 }
 
 
-def decode_response(request: Request, message: Any) -> Response:
-    """What a peer answered to ``request``.  Headers are not looked at: Go leaves some of them empty."""
+def decode_response(peer: ServerId, request: Request, message: Any) -> Response:
+    """What ``peer`` answered to ``request``; WireError when somebody else did.
+
+    A request names no receiver.  At the address of a server that was removed there may be a new one, and a member that
+    has not heard of it yet must not take its votes, its acknowledgements and its confirmation of reads for those of
+    the old one: two majorities could have no server in common.  HashiCorp's nodes leave some headers empty.
+    """
     if message is None:
         raise WireError("the response is malformed")
+    responder = message.rpc_header.id
+    if responder and responder != peer.encode():
+        raise WireError(f"rpc_header.id: {_excerpt(responder)} has answered at the address of {peer!r}")
     return _RESPONSE_DECODERS[type(request)](message)
 
 

@@ -130,7 +130,7 @@ class Call:
         if not self.settled:
             self.settled = True
             try:
-                response = wire.decode_response(self.request, _RESPONSES[type(self.request)](data))
+                response = wire.decode_response(self.to.id, self.request, _RESPONSES[type(self.request)](data))
             except wire.WireError:
                 self.outcome.unanswered()
             else:
