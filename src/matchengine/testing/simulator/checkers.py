@@ -13,7 +13,7 @@ from matchengine.raft.ready import SoftState, Write
 from matchengine.raft.types import Entry, Index, Restored, Role
 from matchengine.sessions import SessionAnswer
 from matchengine.storage.contracts import StorageError
-from matchengine.testing.simulator.invariants import Claims, InvariantError, Seen, View
+from matchengine.testing.simulator.invariants import COMMITTED_IN_ORDER, Claims, InvariantError, Seen, View
 from matchengine.testing.simulator.oracle import Oracle
 
 if TYPE_CHECKING:
@@ -145,11 +145,11 @@ class Checkers:
         for index in range(max(before + 1, log.first_index), log.commit + 1):
             found = log.slice(index, index)
             if not found or found[0].index != index:
-                raise InvariantError("log", f"{process.id} has committed entry {index} and does not hold it")
+                self.world.fail(COMMITTED_IN_ORDER, f"{process.id} commits entry {index} and does not hold it")
+                return
             if index > seen.last_committed + 1:
-                raise InvariantError(
-                    "log", f"{process.id} commits entry {index} and nobody has committed the one before"
-                )
+                self.world.fail(COMMITTED_IN_ORDER, f"{process.id} commits {index}, and nobody the entry before")
+                return
             if index == seen.last_committed + 1:
                 seen.committed.append(found[0])
                 seen.committed_in.append(process.replica.core.term)

@@ -13,6 +13,7 @@ from matchengine.client.commands import CommandQueue, MovedError, Patience, Susp
 from matchengine.client.errors import SessionExpiredError
 from matchengine.errors import BusyError, MatchEngineError, NotLeaderError, RefusedError
 from matchengine.sessions import SessionAnswer
+from matchengine.testing.simulator.invariants import PROGRESS
 from matchengine.testing.simulator.services import CommandStream
 from matchengine.testing.simulator.timeline import MS, SECOND
 
@@ -203,7 +204,7 @@ class Client:
     def ended(self, link: _Link, error: Exception | None) -> None:
         """The server has ended the stream."""
         if self._link is link and error is not None and not may_retry(error):
-            self.world.fail("clients", f"{self.id} was refused: {error}")
+            self.world.fail(PROGRESS, f"{self.id} was refused: {error}")
         self.moved(link)
 
     def _start_over(self) -> None:

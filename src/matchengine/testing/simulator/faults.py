@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from matchengine.raft.types import Suffrage
 from matchengine.testing.simulator.chance import Chance
 from matchengine.testing.simulator.host import End
 from matchengine.testing.simulator.timeline import MS, SECOND
@@ -185,21 +186,29 @@ class Faults:
         return self._separate(chance, both_ways=False)
 
     def _separate(self, chance: Chance, *, both_ways: bool) -> str:
-        """Cut some nodes off, the leader's side with or without; clients are on either side or reach both."""
+        """Cut some nodes off; clients are on either side or reach both."""
         world = self._world
         names = list(world.hosts)
-        group = set(chance.sample(names, chance.randrange(1, max(2, (len(names) + 1) // 2 + 1))))
-        leader = world.leader()
-        if leader is not None and chance.happens(0.5):
-            group = {leader.id} if chance.happens(0.5) else group | {leader.id}
+        group = self._group(chance, names)
         others = set(names) - group
         if not others:
             return ""
         if chance.happens(0.5):
-            others |= {client.id for client in world.clients if chance.happens(0.5)}
+            side = others if chance.happens(0.5) else group
+            side |= {client.id for client in world.clients if chance.happens(0.5)}
         self._cut(chance, [(a, b) for a in sorted(group) for b in sorted(others)], both_ways=both_ways)
         arrow = "|" if both_ways else "cannot reach"
         return f"{', '.join(sorted(group))} {arrow} {', '.join(sorted(others))}"
+
+    def _group(self, chance: Chance, names: list[str]) -> set[str]:
+        """Any nodes, the leader among them or not; the leader alone; the leader with those that have no vote."""
+        group = set(chance.sample(names, chance.randrange(1, max(2, (len(names) + 1) // 2 + 1))))
+        leader = self._world.leader()
+        if leader is None or leader.process is None or chance.happens(0.5):
+            return group
+        servers = leader.process.replica.core.membership.latest.servers
+        voteless = {server.id for server in servers if server.suffrage is not Suffrage.VOTER}
+        return {leader.id} | chance.choice((set(), set(), group, voteless))
 
     def _partial(self, chance: Chance) -> str:
         names = list(self._world.hosts)
@@ -355,7 +364,9 @@ class Faults:
     # --- clocks ----------------------------------------------------------------------------
 
     def _drift(self, chance: Chance) -> str:
-        host = chance.choice(list(self._world.hosts.values()))
+        host = self._victim(chance)
+        if host is None:
+            return ""
         tick = self._world.timing.tick_ms * MS
         host.tick_us = tick * chance.choice((50, 80, 95, 105, 125, 200)) // 100
         return f"{host.id} ticks every {host.tick_us} us"

@@ -15,6 +15,7 @@ from matchengine.storage.contracts import DataDirError, StorageError
 from matchengine.storage.simulated import PowerLoss, SimulatedFileSystem
 from matchengine.storage.storage import open_storage
 from matchengine.testing.simulator.disk import SimulatedDisk
+from matchengine.testing.simulator.invariants import CLEAR_STOP
 from matchengine.testing.simulator.process import Process
 
 if TYPE_CHECKING:
@@ -142,11 +143,12 @@ class Host:
         except DataDirError as error:
             text = str(error)
         else:
-            self.world.fail("clear stop", f"{self.id} takes files of a version that it cannot know")
+            text = "nothing"
+            self.world.fail(CLEAR_STOP, f"{self.id} takes files of a version that it cannot know")
         self.disk.files.end_process()
         self.disk.overwrite(node_file, before[node_file])
         if self.disk.contents() != before:
-            self.world.fail("clear stop", f"{self.id} has changed files of a version that it cannot know")
+            self.world.fail(CLEAR_STOP, f"{self.id} has changed files of a version that it cannot know")
         return f"{self.id} with an older program: {text}"
 
     def configurations(self) -> list[Configuration]:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from matchengine.raft.ready import Write
 from matchengine.raft.types import Entry, HardState, Index, Restored, Role, ServerId, Term
 
 if TYPE_CHECKING:
     from matchengine.testing.simulator.process import Process
+
+
+#: Rules that belong to no checker: the run itself, or whoever takes part in it, sees them broken.
+PROGRESS: Final = "progress"
+AGREEMENT: Final = "agreement"
+CLEAR_STOP: Final = "clear stop"
+COMMITTED_IN_ORDER: Final = "committed in order"
 
 
 class InvariantError(AssertionError):

@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 _ROUND_US: Final = 500 * MS
 #: How often an operator asks for two changes at once.
 _HASTE: Final = 0.3
+#: How often a member that was removed is looked at, and for how long it may be added again.
+_RETRY_US: Final = 5 * MS
+_REJOIN_US: Final = 2 * SECOND
+#: By what factor the link is slow of a member that is replaced for it, and for how long.
+_SLOW: Final = 100
+_SLOW_US: Final = SECOND
 #: For so long a change whose outcome is unknown may still come into force.
 _UNKNOWN_US: Final = 30 * SECOND
 
@@ -104,12 +110,25 @@ class Operator:
             return ""
         target = self._world.hosts[chance.choice(others)]
         kind = ChangeKind.ADD_VOTER if chance.happens(0.5) else ChangeKind.ADD_NONVOTER
-        self._change(leader, ChangeKind.REMOVE_SERVER, target.id, lambda: self._rejoin(leader, target, kind))
+        if chance.happens(0.5):
+            self._slow_down(target, leader)
+        until = self._world.timeline.now + _REJOIN_US
+        self._change(leader, ChangeKind.REMOVE_SERVER, target.id, lambda: self._rejoin(leader, target, kind, until))
         return f"{target.id} is removed, wiped and added again at {leader.id}"
 
-    def _rejoin(self, leader: Host, target: Host, kind: ChangeKind) -> None:
-        if leader.process is None or any(c.get(target.id) is not None for c in self._in_play(but=target)):
-            return  # the old membership may come back
+    def _slow_down(self, target: Host, leader: Host) -> None:
+        """Why it is replaced: its answers take long, and the last ones arrive when it is somebody else."""
+        pair, weather = (target.id, leader.id), self._world.network.weather
+        weather.slow[pair] = _SLOW
+        self._world.timeline.after(_SLOW_US, weather.speed_up, pair)
+
+    def _rejoin(self, leader: Host, target: Host, kind: ChangeKind, until: int) -> None:
+        """Wipe and add again, once nobody believes any more that the target is a member."""
+        if leader.process is None or self._world.timeline.now > until:
+            return
+        if any(c.get(target.id) is not None for c in self._in_play(but=target)):
+            self._world.timeline.after(_RETRY_US, self._rejoin, leader, target, kind, until)
+            return
         target.wipe()
         target.start()
         self._change(leader, kind, target.id)

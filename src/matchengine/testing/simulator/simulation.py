@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
 import msgspec
 
 from matchengine.testing.simulator.faults import ALL, Fault, Schedule
-from matchengine.testing.simulator.invariants import InvariantError
+from matchengine.testing.simulator.invariants import AGREEMENT, PROGRESS, InvariantError
 from matchengine.testing.simulator.oracle import digest
 from matchengine.testing.simulator.timeline import SECOND
 from matchengine.testing.simulator.trace import WORLD
@@ -21,8 +21,6 @@ from matchengine.testing.simulator.world import World
 RECOVERY_US: Final = 60 * SECOND
 DEFAULT_STEPS: Final = 20_000
 DEFAULT_NODES: Final = 3
-PROGRESS: Final = "progress"
-AGREEMENT: Final = "agreement"
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -103,22 +101,28 @@ class _Simulation:
 
     def _recover(self) -> None:
         """Everybody gets an answer to a command given from now on, and all members agree."""
-        world, timeline = self._world, self._world.timeline
-        bound = timeline.now + RECOVERY_US
+        world = self._world
+        bound = world.timeline.now + RECOVERY_US
         wanted = {client: client.answered + 3 for client in world.clients}
-        while any(client.answered < goal for client, goal in wanted.items()):
-            self._step(bound, "a client gets no answers")
-        world.is_closing = True
-        while not self._all_agree():
-            self._step(bound, "the members do not come to the same state")
-        self._compare()
 
-    def _step(self, bound: int, complaint: str) -> None:
-        if self._world.timeline.now > bound:
-            raise InvariantError(PROGRESS, f"{complaint} within {RECOVERY_US // SECOND} s after the last fault")
-        self._world.timeline.step()
+        def all_have_answers() -> bool:
+            return all(client.answered >= goal for client, goal in wanted.items())
 
-    def _all_agree(self) -> bool:
+        if self._comes_true(all_have_answers, bound, "a client gets no answers"):
+            world.is_closing = True
+            if self._comes_true(self._all_are_as_far, bound, "the members do not come equally far"):
+                self._compare()
+
+    def _comes_true(self, condition: Callable[[], bool], bound: int, complaint: str) -> bool:
+        timeline = self._world.timeline
+        while not condition():
+            if timeline.now > bound:
+                self._world.fail(PROGRESS, f"{complaint} within {RECOVERY_US // SECOND} s after the last fault")
+                return False
+            timeline.step()
+        return True
+
+    def _all_are_as_far(self) -> bool:
         """Whether clients rest, and every member has applied all that its leader has."""
         world = self._world
         if any(client.queue for client in world.clients):
@@ -144,11 +148,14 @@ class _Simulation:
         assert leader is not None
         assert leader.process is not None
         process = leader.process
-        for server in process.replica.core.membership.latest.servers:
+        membership = process.replica.core.membership
+        for server in membership.latest.servers:
             other = world.hosts[server.id].process
             assert other is not None
             if digest(other.sessions) != digest(process.sessions):
-                raise InvariantError(AGREEMENT, f"{server.id} and {leader.id} differ at {process.replica.applied}")
+                world.fail(AGREEMENT, f"{server.id} and {leader.id} differ at {process.replica.applied}")
+            if other.replica.core.membership.latest != membership.latest:
+                world.fail(AGREEMENT, f"{server.id} and {leader.id} know different members")
 
 
 def named(kinds: Collection[str]) -> tuple[Fault, ...]:
