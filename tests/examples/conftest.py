@@ -2,9 +2,11 @@
 
 import contextlib
 import importlib.util
+import itertools
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import grpc
@@ -15,10 +17,13 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from matchengine.cluster.processes import free_addresses
 from matchengine.wire.example_pb2 import GetWordsRequest
 from matchengine.wire.example_pb2_grpc import ExampleStub
+from matchengine.wire.raft_admin_pb2 import StatsRequest
+from matchengine.wire.raft_admin_pb2_grpc import RaftAdminStub
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
 PATIENCE_S = 90
+MOST_ATTEMPTS = 5
 
 
 def start(program, *arguments, **streams):
@@ -36,12 +41,23 @@ class WordsNode:
     def __init__(self, raft_id, address, folder, *more):
         self.id, self.address = raft_id, address
         (folder / raft_id).mkdir()
-        flags = [f"--raft_id={raft_id}", f"--address={address}", "--raft_data_dir", folder, *more]
-        self.process = start(example("words.py"), *flags)
+        self.flags = [f"--raft_id={raft_id}", f"--address={address}", "--raft_data_dir", folder, *more]
         self.channel = grpc.insecure_channel(address)
+        self.start()
+
+    def start(self):
+        self.process = start(example("words.py"), *self.flags)
 
     def words(self):
-        return ExampleStub(self.channel).GetWords(GetWordsRequest(), timeout=PATIENCE_S, wait_for_ready=True)
+        """Asks again while nobody leads."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return ExampleStub(self.channel).GetWords(GetWordsRequest(), timeout=PATIENCE_S, wait_for_ready=True)
+            except grpc.RpcError:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.05)
 
     def until_healthy(self, service):
         watch = HealthStub(self.channel).Watch(
@@ -51,7 +67,13 @@ class WordsNode:
         watch.cancel()
 
     def health(self, service):
-        return HealthStub(self.channel).Check(HealthCheckRequest(service=service)).status
+        try:
+            return HealthStub(self.channel).Check(HealthCheckRequest(service=service), timeout=PATIENCE_S).status
+        except grpc.RpcError:
+            return HealthCheckResponse.UNKNOWN
+
+    def term(self):
+        return int(RaftAdminStub(self.channel).Stats(StatsRequest(), timeout=PATIENCE_S).stats["term"])
 
     def kill(self):
         self.process.kill()
@@ -90,12 +112,16 @@ def words_nodes(tmp_path, request):
 
 @pytest.fixture
 def raftadmin():
-    """Runs one ``raftadmin`` command, which must succeed."""
+    """Runs one ``raftadmin`` command, which must succeed; again where a busy machine has lost its leader meanwhile."""
 
     def run(*arguments):
-        process = start(("-m", "matchengine.cli.main", "raftadmin"), *arguments, stderr=subprocess.PIPE)
-        _, err = process.communicate(timeout=PATIENCE_S)
-        assert process.returncode == 0, err
+        for attempt in itertools.count():
+            process = start(("-m", "matchengine.cli.main", "raftadmin"), *arguments, stderr=subprocess.PIPE)
+            _, err = process.communicate(timeout=PATIENCE_S)
+            if process.returncode == 0:
+                return
+            assert attempt < MOST_ATTEMPTS, err
+            assert "leader" in err, err
 
     return run
 

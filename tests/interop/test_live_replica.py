@@ -28,7 +28,7 @@ def test_a_live_replica_of_three_go_nodes(cluster):
     # It comes back from its own disk.
     leader.start()
     replica.end()
-    cluster.add_words(cluster.leader(rest[:2]), "while-it-was-away-", 30)
+    cluster.add_words(cluster.leader(cluster.of_kind("go")), "while-it-was-away-", 30)
     replica.start()
     cluster.check()
     assert cluster.leader().servers()["replica"] == 1

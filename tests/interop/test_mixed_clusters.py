@@ -1,11 +1,8 @@
 """One cluster of nodes on HashiCorp Raft and of ours: every role is played by both kinds."""
 
-import time
+import itertools
 
 import pytest
-from words_cluster import TRAILING_ENTRIES, until
-
-from matchengine.raft.config import HASHICORP
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -15,13 +12,10 @@ CLUSTERS = {
     "3-Go-2-Python": ("go", "go", "go", "py", "py"),
 }
 KINDS = ("go", "py")
+#: Without processor time leadership moves when nobody wants it to; then a scene begins anew.
+MOST_ATTEMPTS = 5
 
 each_cluster = pytest.mark.parametrize("kinds", CLUSTERS.values(), ids=CLUSTERS)
-
-
-def until_silence_is_noticed():
-    """A leader of ours keeps what a follower needs that was heard within the election timeout."""
-    time.sleep(1.5 * HASHICORP.election_timeout_ms / 1000)
 
 
 @each_cluster
@@ -71,20 +65,26 @@ def test_each_kind_is_killed_and_restarted_under_load(cluster, kinds, kind):
 @pytest.mark.parametrize(("leader_kind", "behind_kind"), [("go", "py"), ("py", "go")])
 def test_a_node_left_behind_gets_the_other_kinds_snapshot(cluster, kinds, leader_kind, behind_kind):
     cluster.found(kinds)
-    leader = cluster.let_lead(cluster.of_kind(leader_kind)[0])
+    leader = cluster.of_kind(leader_kind)[0]
     behind = cluster.of_kind(behind_kind)[-1]
-    cluster.add_words(leader, "before-", 10)
-    cluster.settle()
-    behind.end()
-    seen = max(behind.applied_commands())
-    cluster.add_words(leader, "missed-", 100)
-    until_silence_is_noticed()
-    leader.operate("Snapshot")
-    cluster.add_words(leader, "after-the-snapshot-", 10)
-    behind.start()
-    cluster.check()
-    assert int(behind.stats()["last_snapshot_index"]) > seen
-    assert seen + 1 not in behind.applied_commands()
+    rest = [node for node in cluster.members if node is not behind]
+    for attempt in itertools.count():
+        cluster.let_lead(leader)
+        cluster.add_words(leader, f"before-{attempt}-", 10)
+        cluster.settle()
+        behind.end()
+        seen, written = max(behind.applied_commands()), leader.last()
+        cluster.add_words(leader, f"missed-{attempt}-", 100)
+        cluster.forget(rest, written + 1, f"forgotten-{attempt}-")
+        cluster.add_words(leader, f"after-the-snapshot-{attempt}-", 10)
+        term = leader.stats()["term"]
+        behind.start()
+        cluster.check()
+        assert int(behind.stats()["last_snapshot_index"]) > seen
+        assert seen + 1 not in behind.applied_commands()
+        if leader.state() == "LEADER" and leader.stats()["term"] == term:
+            break  # so nobody else can have sent the snapshot
+        assert attempt < MOST_ATTEMPTS
     # It led on from the snapshot of the other kind, and brings it to nodes of its own making.
     cluster.let_lead(behind)
     cluster.add_words(behind, "led-from-a-snapshot-", 10)
@@ -97,35 +97,34 @@ def test_what_a_deposed_leader_wrote_alone_is_dropped(cluster, kind, snapshot):
     """A stale suffix under a leader of the other kind, which may have only a snapshot left for what replaced it."""
     cluster.found([kind, *(other for other in KINDS * 2 if other != kind)])
     deposed, *others = cluster.members
-    cluster.let_lead(deposed)
-    cluster.add_words(deposed, "agreed-", 5)
-    cluster.settle()
-    for node in others:
-        node.end()
-    before = deposed.last()
-    lost = [deposed.add_word_later(f"stale-{number}") for number in range(5)]
-    until(lambda: deposed.last() == before + len(lost), "the leader has written what nobody else has")
+    for attempt in itertools.count():
+        stale = f"stale-{attempt}-"
+        written = cluster.writes_alone(deposed, [f"{stale}{number}" for number in range(5)])
+        if written:
+            break
+        assert attempt < MOST_ATTEMPTS
     deposed.end()
     for node in others:
         node.start()
     leader = cluster.leader(others)
     cluster.add_words(leader, "instead-", 20)
     if snapshot:
-        until_silence_is_noticed()
-        leader.operate("Snapshot")
-        cluster.add_words(leader, "after-the-snapshot-", TRAILING_ENTRIES + 5)
-        leader.operate("Snapshot")
+        cluster.forget(others, written, "forgotten-")
     deposed.start()
     applied = cluster.check_logs()
-    assert not any(data.startswith(b"stale") for _, data in applied.values())
+    assert not any(data.startswith(stale.encode()) for _, data in applied.values())
     assert snapshot == (b"instead-0" not in {data for _, data in deposed.applied_commands().values()})
 
 
 @each_cluster
 def test_members_come_and_go_by_raftadmin_of_both_kinds(cluster, kinds, raftadmins):
     cluster.found(kinds)
-    for kind, raftadmin in raftadmins.items():
+    for kind, run in raftadmins.items():
         leader = cluster.let_lead(cluster.of_kind(kind)[0])
+
+        def raftadmin(leader, *words, run=run):
+            cluster.led_by(leader, lambda node: run(node, *words), words[0])
+
         newcomer = cluster.new_node(KINDS[kind == "go"], f"newcomer-{kind}").start()
         raftadmin(leader, "add_nonvoter", newcomer.id, newcomer.address, "0")
         cluster.members.append(newcomer)
@@ -157,8 +156,7 @@ def test_a_leader_removes_itself_and_comes_back_under_a_new_id(cluster, kinds, k
     cluster.found(kinds)
     leader = cluster.let_lead(cluster.of_kind(kind)[0])
     with cluster.hammered("removed-") as hammer:
-        cluster.led_by(leader, lambda node: node.operate("RemoveServer", id=node.id), "its own removal")
-        cluster.members.remove(leader)
+        cluster.removes_itself(leader)
         successor = cluster.leader()
         assert leader.id not in successor.servers()
         hammer.goes_on()

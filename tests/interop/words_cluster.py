@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -16,6 +17,8 @@ import grpc
 from matchengine.cluster.processes import free_addresses
 from matchengine.raft.types import EntryType
 from matchengine.storage.storage import open_storage
+from matchengine.v1.cluster_pb2 import StatusRequest
+from matchengine.v1.cluster_pb2_grpc import ClusterStub
 from matchengine.wire import raft_admin_pb2 as admin
 from matchengine.wire.example_pb2 import AddWordRequest, GetWordsRequest
 from matchengine.wire.example_pb2_grpc import ExampleStub
@@ -119,6 +122,15 @@ class WordsNode:
 
     def last(self):
         return self.admin.LastIndex(admin.LastIndexRequest(), timeout=CALL_S).index
+
+    def forgets(self, index):
+        """Take a snapshot; whether the log now begins after ``index``."""
+        last = self.last()
+        self.operate("Snapshot")
+        if self.kind == "py":
+            return ClusterStub(self.channel).Status(StatusRequest(), timeout=CALL_S).first_index > index
+        # It keeps just the trailing ones, and does not say where its log begins.
+        return min(int(self.stats()["last_snapshot_index"]), last - TRAILING_ENTRIES) >= index
 
     def words(self):
         return list(self.example.GetWords(GetWordsRequest(), timeout=CALL_S).best_words)
@@ -249,32 +261,83 @@ class WordsCluster:
 
     def change(self, method, **fields):
         """A change of membership by whoever leads."""
+        return self.insist(lambda: self.leader().operate(method, **fields), method)
+
+    def insist(self, act, what, again=lambda: None):
+        """What ``act`` gives; after ``again``, anew where leadership moves meanwhile: without processor time it may."""
 
         def done():
             try:
-                return self.leader().operate(method, **fields)
-            except OperationError as error:
-                if "leader" not in str(error):
-                    raise
-                return None
-
-        return until(done, method)
-
-    def led_by(self, node, act, what):
-        """Let ``node`` act as the leader; again where leadership moves meanwhile, as without processor time it may."""
-
-        def done():
-            try:
-                return (act(node),)
+                return (act(),)
             except OperationError as error:
                 if "leader" not in str(error):
                     raise
             except grpc.RpcError:
                 pass
-            self.let_lead(node)
+            again()
             return None
 
-        return until(done, f"{what} by {node.id}")[0]
+        return until(done, what)[0]
+
+    def led_by(self, node, act, what):
+        """Let ``node`` act as the leader."""
+        return self.insist(lambda: act(node), f"{what} by {node.id}", lambda: self.let_lead(node))
+
+    def removes_itself(self, node):
+        """Have ``node`` lead, and remove itself."""
+
+        def gone():
+            leader = self.leader()
+            if node.id not in leader.servers():
+                return True
+            if leader is node:
+                node.operate("RemoveServer", id=node.id)
+            else:
+                self.let_lead(node)
+            return False
+
+        until(lambda: self.insist(gone, "its own removal"), f"{node.id} removes itself")
+        self.members.remove(node)
+
+    def writes_alone(self, node, words):
+        """Stop all others, and have ``node`` write words that it cannot commit; the index of the last.
+
+        0, with the others running again, where it noticed too soon that nobody follows it.
+        """
+        others = [each for each in self.members if each is not node]
+        self.let_lead(node)
+        self.settle()
+        for each in others:
+            each.end()
+        before = node.last()
+        calls = [node.add_word_later(word) for word in words]
+
+        def decided():
+            all_refused = all(call.done() for call in calls)
+            return node.last() == before + len(words) or all_refused
+
+        until(decided, "the leader has written what nobody else has, or may not")
+        if node.last() == before + len(words):
+            return before + len(words)
+        for each in others:
+            each.start()
+        return 0
+
+    def forget(self, nodes, index, prefix):
+        """Add words and take snapshots until no log of these nodes goes back to ``index``.
+
+        A leader of ours does not forget at once what a follower needs that was heard lately.
+        """
+        self.add_words(self.leader(), prefix, TRAILING_ENTRIES)
+        for node in nodes:
+            number = itertools.count()
+
+            def forgotten(node=node, number=number):
+                self.add_words(self.leader(), f"{prefix}{node.id}-{next(number)}-", 1)  # nothing new, no snapshot
+                self.catches_up(node)
+                return node.forgets(index)
+
+            until(forgotten, f"{node.id} has no entry {index} any more")
 
     def close(self):
         for node in self.all:
@@ -364,7 +427,7 @@ class WordsCluster:
     def check(self):
         """Same words everywhere, nothing lost, nothing applied that another node has otherwise."""
         self.settle()
-        words = {node.id: tuple(node.words()) for node in self.members}
+        words = {node.id: tuple(self.insist(node.words, f"words of {node.id}")) for node in self.members}
         assert len(set(words.values())) == 1, f"best words differ: {words}"
         applied = {}
         for node in self.all:
