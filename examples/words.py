@@ -5,10 +5,8 @@ from pathlib import Path
 import cyclopts
 
 from matchengine import NodeConfig
-from matchengine.cli.loop import run
+from matchengine.cli.serving import explained, run_process
 from matchengine.raft.config import HASHICORP
-from matchengine.runtime.node import Node
-from matchengine.runtime.process import run_node
 from matchengine.service import serve
 from matchengine.service.errors import InvalidArgumentError
 from matchengine.service.reads import reach_read_index
@@ -51,9 +49,11 @@ class Example(ExampleServicer):
         return GetWordsResponse(read_at_index=index, best_words=words)
 
 
-def main(*, raft_id: str, address="localhost:50051", raft_data_dir=Path("data"), raft_bootstrap=False, **kw: str):
-    config = NodeConfig(raft_id, address, raft_data_dir / raft_id, bootstrap=raft_bootstrap, timing=HASHICORP, **kw)
-    run(run_node(Node(config, WordTracker(), [serve(Example().add_to)])))
+@explained
+def main(*, raft_id, address="localhost:50051", raft_data_dir=Path("data"), raft_bootstrap=False, engine="matchengine"):
+    folder = raft_data_dir / raft_id
+    config = NodeConfig(raft_id, address, folder, bootstrap=raft_bootstrap, timing=HASHICORP, engine=engine)
+    return run_process(config, WordTracker(), serve(Example().add_to))
 
 
 if __name__ == "__main__":

@@ -178,3 +178,20 @@ def test_no_words_while_a_snapshot_replaces_them(call, tracker_of):
     with pytest.raises(Aborted) as refused:
         call(node, "GetWords", GetWordsRequest())
     assert refused.value.args[0] is grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "text"),
+    [
+        ({"raft_id": ""}, 2, "id: '' is empty; a node needs an id"),
+        ({"raft_id": "a", "address": "nowhere"}, 2, "address: 'nowhere' is not of the form host:port"),
+        ({"raft_id": "a", "engine": "steam"}, 2, "engine: 'steam' is none of matchengine, hashicorp"),
+        ({"raft_id": "."}, 1, "is not empty and has no node.json (found somebody-else's)"),
+    ],
+)
+def test_wrong_flags_are_told_in_one_line(words_module, tmp_path, capsys, flags, code, text):
+    (tmp_path / "somebody-else's").touch()
+    assert words_module.main(raft_data_dir=tmp_path, **flags) == code
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1
+    assert text in told[0]

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from enum import IntEnum
+from functools import wraps
+from typing import ParamSpec
+
+from matchengine.errors import MatchEngineError, RefusedError
+
+P = ParamSpec("P")
 
 
 class Exit(IntEnum):
@@ -16,6 +23,29 @@ class Exit(IntEnum):
     USAGE = 2
     #: Nodes could not be run or reached.
     ENVIRONMENT = 3
+
+
+def explained(command: Callable[P, object]) -> Callable[P, int]:
+    """Make ``command`` give an exit code: its own, or that of a known error, which is told in one line."""
+
+    @wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> int:
+        try:
+            code = command(*args, **kwargs)
+        except ValueError as error:
+            complain(error)
+            return Exit.USAGE
+        except RefusedError as error:
+            complain(error)
+            return Exit.FAILED
+        except MatchEngineError as error:
+            complain(error)
+            return Exit.ENVIRONMENT
+        except KeyboardInterrupt:
+            return 130
+        return code if isinstance(code, int) else Exit.OK
+
+    return run
 
 
 def complain(text: object) -> None:

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError
 
 from matchengine import __version__
-from matchengine.cli.exits import Exit, complain
-from matchengine.errors import MatchEngineError, RefusedError
+from matchengine.cli.exits import Exit, explained
 
 app = App(
     name="matchengine",
@@ -42,21 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not words or words[0] in app.help_flags:
         _import_all()
     try:
-        code = app(words)
+        return explained(app)(words)
     except CycloptsError:
         return Exit.USAGE  # it has been printed
-    except ValueError as error:
-        complain(error)
-        return Exit.USAGE
-    except RefusedError as error:
-        complain(error)
-        return Exit.FAILED
-    except MatchEngineError as error:
-        complain(error)
-        return Exit.ENVIRONMENT
-    except KeyboardInterrupt:
-        return 130
-    return code if isinstance(code, int) else Exit.OK
 
 
 def raftadmin() -> int:

@@ -9,13 +9,12 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from matchengine.cli.exits import Exit, complain
-from matchengine.cli.loop import run, stop_at_eof
+from matchengine.cli.exits import complain
+from matchengine.cli.loop import stop_at_eof
+from matchengine.cli.serving import run_process
 from matchengine.exchange.state_machine import ExchangeStateMachine
 from matchengine.raft.config import PROFILES
 from matchengine.runtime.config import ENGINE_TIMING, EngineName, NodeConfig, is_loopback
-from matchengine.runtime.node import Node
-from matchengine.runtime.process import run_node
 from matchengine.service import exchange_services, serve
 from matchengine.sessions import SessionMachine
 
@@ -66,9 +65,4 @@ def node(
         complain(f"listening on {config.listen_address}: whoever reaches it can trade, there is no authentication")
     if until_eof:
         stop_at_eof()
-    try:
-        run(run_node(Node(config, SessionMachine(ExchangeStateMachine()), (serve(exchange_services),))))
-    except Exception as error:  # noqa: BLE001 - whatever stopped the node, its operator reads the text
-        complain(f"node {config.id}: {error}")
-        return Exit.FAILED
-    return Exit.OK
+    return run_process(config, SessionMachine(ExchangeStateMachine()), serve(exchange_services))
