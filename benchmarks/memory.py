@@ -24,13 +24,14 @@ async def main(data: Path, passes: int) -> None:
                 began = time.perf_counter()
                 messages = await send_pass(client, commands, number)
                 rate = messages / (time.perf_counter() - began)
-                print(f"pass {number - 1}: {rate:,.0f} messages/s, MiB {await _resident(cluster)}", flush=True)
+                print(f"pass {number - 1}: {rate:,.0f} messages/s, MiB {await resident(cluster)}", flush=True)
                 if number == 2:
                     await _restart(cluster, "after one pass")
         await _restart(cluster, f"after {passes} passes")
 
 
-async def _resident(cluster: LocalCluster) -> str:
+async def resident(cluster: LocalCluster) -> str:
+    """Resident MiB of every node."""
     return ", ".join(f"{s.resident_bytes / _MIB:.0f}" if s else "-" for s in await cluster.statuses())
 
 

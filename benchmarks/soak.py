@@ -1,4 +1,4 @@
-"""Full load for minutes: no election may happen."""
+"""Full load for minutes: no election may happen, and memory grows by what stays on the books alone."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmarks.cluster import running_cluster
 from benchmarks.flow import load_normal, send_pass
+from benchmarks.memory import resident
 from matchengine.client.exchange import ExchangeClient
 
 
@@ -22,7 +23,8 @@ async def main(data: Path, minutes: float) -> None:
             while time.perf_counter() - began < minutes * 60:
                 messages += await send_pass(client, commands, number)
                 number += 1
-                print(f"{time.perf_counter() - began:.0f} s: {messages:,} messages", flush=True)
+                memory = await resident(cluster)
+                print(f"{time.perf_counter() - began:.0f} s: {messages:,} messages, MiB {memory}", flush=True)
         seconds = time.perf_counter() - began
         after = {s.id: s.term for s in await cluster.statuses() if s}
         hashes = {s.state_hash for s in await cluster.state_hashes()}
