@@ -39,7 +39,7 @@ class Example(ExampleServicer):
     @retriable
     async def AddWord(self, request):
         if "\n" in request.word:
-            raise InvalidArgumentError(f"word: {request.word!r} would be two in a snapshot")
+            raise InvalidArgumentError(f"word: {request.word[:40]!r} would be two in a snapshot")
         return AddWordResponse(commit_index=(await self.node.propose(request.word.encode())).index)
 
     @retriable

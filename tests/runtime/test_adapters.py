@@ -173,6 +173,10 @@ def test_a_stopped_ticker_is_silent():
     [
         ("address", "nowhere", "host:port"),
         ("address", ":50051", "host:port"),
+        ("address", "ipv4:localhost:50051", "host:port"),
+        ("address", "::1:50051", "host:port"),
+        ("address", "[]:50051", "host:port"),
+        ("address", "localhost:" + "9" * 5000, "port"),
         ("address", "h:0", "1 to 65535"),
         ("address", "h:65536", "1 to 65535"),
         ("address", "h:port", "1 to 65535"),

@@ -134,6 +134,13 @@ async def test_a_transfer_to_no_other_member_is_refused(node, serving, server_id
         assert not node.calls
 
 
+async def test_a_token_of_any_length_is_answered(node, serving, failing):
+    async with serving(node) as channel:
+        call = RaftAdminStub(channel).Await(pb.Future(operation_token="a" * 100_000))
+        text, _ = await failing(call, grpc.StatusCode.NOT_FOUND)
+        assert text == f"operation_token: '{'a' * 40}' is unknown; it was forgotten or has expired"
+
+
 async def test_a_bare_machine_takes_bare_commands(node, serving):
     node.machine = node.machine.inner
     async with serving(node) as channel:

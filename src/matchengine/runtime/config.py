@@ -59,11 +59,12 @@ class NodeConfig(msgspec.Struct, frozen=True):
 
 
 def check_address(field: str, value: str) -> None:
-    """Raise ValueError unless ``value`` is host:port with a port from 1 to 65535."""
+    """Raise ValueError unless ``value`` is host:port with a port from 1 to 65535; IPv6 stands in brackets."""
     host, colon, port = value.rpartition(":")
-    if not colon or not host or "/" in host:
+    bare = host.removeprefix("[").removesuffix("]") if host.startswith("[") and host.endswith("]") else host
+    if not colon or not bare or "/" in host or (":" in host and bare == host):
         raise ValueError(f"{field}: {value!r} is not of the form host:port")
-    if not port.isascii() or not port.isdigit() or not 1 <= int(port) <= 65535:
+    if not port.isascii() or not port.isdigit() or len(port) > 5 or not 1 <= int(port) <= 65535:
         raise ValueError(f"{field}: port {port!r} is not a number from 1 to 65535")
 
 

@@ -14,6 +14,7 @@ from matchengine.service.errors import NotFoundError
 MAX_OPERATIONS: Final = 1024
 TOKEN_LIFETIME_S: Final = 600.0
 _TOKEN_BYTES: Final = 20
+_SHOWN: Final = 2 * _TOKEN_BYTES
 
 #: Does the work and returns the index of its log entry, or 0 when it has none.
 Operation: TypeAlias = Coroutine[Any, Any, int]
@@ -44,7 +45,7 @@ class Operations:
         """The operation's error (empty: none) and index, once it has ended; raises NotFoundError."""
         self._drop_expired()
         if token not in self._running:
-            raise NotFoundError(f"operation_token: {token!r} is unknown; it was forgotten or has expired")
+            raise NotFoundError(f"operation_token: {token[:_SHOWN]!r} is unknown; it was forgotten or has expired")
         task = self._running[token][1]
         await asyncio.wait([task])
         return _result(task)
