@@ -1,6 +1,7 @@
 """What ``matchengine replay`` accepts, and the object that it prints."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -95,13 +96,36 @@ def test_the_report_stream_can_be_written(path, capsys, tmp_path):
         (["--nodes", "3", "--kill-leader-at", "0.5,0.5"], "names a fraction twice"),
         (["--nodes", "3", "--kill-leader-at", "0.5"], "--kill-leader-at: fewer than 8 messages follow"),
         (["--nodes", "0", "--expect-sha256", "12"], "--expect-sha256 '12' is not 64 hexadecimal digits"),
+        (["--nodes", "3", "--kill-leader-at", ""], "--kill-leader-at '' is not a list of numbers"),
+        (["--nodes", "3", "--kill-leader-at", "0.3,0.7,"], "is not a list of numbers"),
+        (["--nodes", "3", "--kill-leader-at", "1"], "--kill-leader-at 1 is not between 0 and 1"),
         (["--nodes", "0", "--window", "1"], "--window 1 is not from 16"),
         (["--nodes", "0", "--reports", "/"], "--reports /: cannot be written"),
+        (["--nodes", "0", "--reports", "/dev/full"], "--reports /dev/full: cannot be written"),
     ],
 )
 def test_options_that_make_no_sense_are_named(path, capsys, arguments, words):
     assert main(["replay", path, "--format", "flash", *arguments]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_reports_never_replace_the_recording(path, capsys):
+    before = Path(path).read_bytes()
+    same = str(Path(path).parent / "." / "some.bin")
+    assert main(["replay", path, "--format", "flash", "--nodes", "0", "--reports", same]) == 2
+    assert "would overwrite the recording" in capsys.readouterr().err
+    folder = Path(path).parent
+    assert main(["replay", str(folder), "--format", "lobster", "--nodes", "0", "--reports", path]) == 2
+    assert "would overwrite the recording" in capsys.readouterr().err
+    assert Path(path).read_bytes() == before
+
+
+def test_an_unusable_recording_leaves_earlier_reports_alone(path, tmp_path, capsys):
+    reports = tmp_path / "reports.txt"
+    reports.write_text("of yesterday")
+    assert main(["replay", f"{path}.gone", "--format", "flash", "--nodes", "0", "--reports", str(reports)]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+    assert reports.read_text() == "of yesterday"
 
 
 def test_lobster_has_no_expected_digest(tmp_path, capsys):

@@ -74,6 +74,17 @@ def test_id_zero_is_an_id(recording):
     assert lines(recording([(NEW, 0, 0, 1, 0, 5), (CANCEL, 0, 0, 0, 0, 0)])) == ["0,0,0,0,5,1", "2,1,0,0,5"]
 
 
+def test_the_largest_id_is_never_resting(recording):
+    largest = 2**64 - 1
+    path = recording([(NEW, 0, 0, 1, largest - 1, 5), (CANCEL, 0, 0, 0, largest, 0), (MODIFY, 0, 0, 2, largest, 6)])
+    assert lines(path) == [f"0,0,0,{largest - 1},5,1", f"4,1,{largest}", f"5,2,{largest}"]
+
+
+def test_what_a_cancel_does_not_need_may_be_anything(recording):
+    path = recording([(NEW, 1, 0, 1, 1, 2**63 - 1), (CANCEL, 0, 1, 2**32 - 1, 1, -(2**63))])
+    assert lines(path) == [f"0,0,1,1,{2**63 - 1},1", f"2,1,1,1,{2**63 - 1}"]
+
+
 def test_the_digest_has_no_final_newline(recording, tmp_path):
     path = recording([(NEW, 0, 0, 1, 1, 5), (CANCEL, 0, 0, 0, 1, 0)])
     loaded = load_flash(path)
@@ -140,7 +151,7 @@ GOOD = (NEW, 0, 0, 1, 1, 5)
         ((MODIFY, 0, 0, 0, 1, 5), "offset 56: qty 0 is not above 0"),
         ((NEW, 0, 0, 1, 1, 0), "offset 56: price 0 is not above 0"),
         ((NEW, 0, 0, 1, 1, -3), "offset 56: price -3 is not above 0"),
-        ((NEW, 0, 0, 1, 2**64 - 1, 5), "offset 56: order id 18446744073709551615 is not below"),
+        ((NEW, 0, 0, 1, 2**64 - 1, 5), "offset 56: order id 18446744073709551615 of a new order is not below"),
     ],
 )
 def test_a_record_that_breaks_a_rule_is_named(recording, record, words):
@@ -180,7 +191,11 @@ def test_a_header_that_breaks_a_rule_is_named(tmp_path, content, words):
 def test_a_damaged_or_missing_file_is_named(tmp_path):
     path = tmp_path / "some.bin.xz"
     path.write_bytes(lzma.compress(stream([GOOD] * 1))[:-9])
-    for name in (path, tmp_path / "missing.bin", tmp_path):
+    trailing = tmp_path / "trailing.bin.xz"
+    trailing.write_bytes(lzma.compress(stream([GOOD])) + b"more")
+    plain = tmp_path / "plain.bin.xz"
+    plain.write_bytes(stream([GOOD]))
+    for name in (path, trailing, plain, tmp_path / "missing.bin", tmp_path):
         with pytest.raises(InputError, match="cannot be read"):
             load_flash(name)
 

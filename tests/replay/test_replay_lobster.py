@@ -55,6 +55,25 @@ def test_a_day_without_differences(folder, capsys, packed):
     assert result["reports_sha256"] is None
 
 
+@pytest.mark.parametrize("end", ["\r\n", "\n\n"])
+def test_line_ends_do_not_matter(folder, capsys, end):
+    files = [text.replace("\n", end) for text in (COMMANDS, TRADES, BOOK)]
+    place = folder()
+    for name, text in zip(("commands", "trades", "book"), files, strict=True):
+        (place / f"{name}.csv").write_bytes(text.encode())
+    code, result = replay(place, capsys)
+    assert (code, result["trades"]) == (0, 1)
+
+
+def test_sequences_may_use_all_64_bits(folder, capsys):
+    last = str(2**64 - 1)
+    commands = COMMANDS.replace("\n6,", f"\n{2**64 - 2},").replace("\n9,", f"\n{last},")
+    trades = TRADES.replace("\n6,", f"\n{2**64 - 2},")
+    book = BOOK.replace("\n7,", f"\n{2**64 - 2},").replace("\n9,", f"\n{last},")
+    code, result = replay(folder(commands, trades, book), capsys)
+    assert (code, result["trades"]) == (0, 1)
+
+
 def test_books_need_not_be_there_for_every_message(folder, capsys):
     code, result = replay(folder(book=BOOK.splitlines()[0] + "\n"), capsys)
     assert (code, result["book_differences"]) == (0, 0)

@@ -24,7 +24,7 @@ def replay(
     format: Literal["flash", "lobster"],  # noqa: A002 - the option's name
     nodes: Whole,
     batch: Whole = 1000,
-    kill_leader_at: str = "",
+    kill_leader_at: str | None = None,
     expect_sha256: str | None = None,
     reports: Path | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
@@ -80,9 +80,11 @@ def replay(
     return Exit.FAILED if problems else Exit.OK
 
 
-def _fractions(text: str) -> tuple[float, ...]:
+def _fractions(text: str | None) -> tuple[float, ...]:
+    if text is None:
+        return ()
     try:
-        return tuple(float(part) for part in text.split(",")) if text else ()
+        return tuple(float(part) for part in text.split(","))
     except ValueError:
         raise InputError(f"--kill-leader-at {text[:80]!r} is not a list of numbers separated by commas") from None
 

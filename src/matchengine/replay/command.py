@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, Final, Literal, TextIO
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -18,6 +17,7 @@ from matchengine.replay.errors import InputError
 from matchengine.replay.flash import judge_flash, load_flash
 from matchengine.replay.lobster import load_lobster, lobster_trades, trade_differences, write_trades
 from matchengine.replay.plan import Plan, make_plan
+from matchengine.replay.reports_file import open_reports
 from matchengine.replay.run import ClusterRun, Outcome, run_in_process
 from matchengine.replay.workload import Workload
 
@@ -55,6 +55,7 @@ class ReplayOptions(msgspec.Struct, frozen=True):
             raise InputError(f"--engine mixed needs --nodes 3, not {self.nodes}")
         self._check_kills()
         self._check_expected()
+        self._check_reports()
 
     def _check_kills(self) -> None:
         if self.kill_leader_at and self.nodes < 3:
@@ -72,6 +73,10 @@ class ReplayOptions(msgspec.Struct, frozen=True):
             raise InputError("--expect-sha256 is for the flash format; a lobster folder holds its own answers")
         if not _SHA256.fullmatch(self.expect_sha256.lower()):
             raise InputError(f"--expect-sha256 {self.expect_sha256[:80]!r} is not 64 hexadecimal digits")
+
+    def _check_reports(self) -> None:
+        if self.reports is not None and self.reports.resolve().is_relative_to(self.path.resolve()):
+            raise InputError(f"--reports {self.reports}: it would overwrite the recording {self.path}")
 
 
 class ReplayResult(msgspec.Struct, frozen=True):
@@ -114,25 +119,26 @@ Runner = Callable[[Coroutine[Any, Any, Outcome]], Outcome]
 
 def replay(options: ReplayOptions, runner: Runner) -> ReplayResult:
     """Run one replay.  Raises InputError for an unusable recording, ClusterError when the nodes fail."""
-    with _reports_file(options.reports) as reports:
-        if options.format == "flash":
-            return _replay_flash(options, runner, reports)
-        return _replay_lobster(options, runner, reports)
+    if options.format == "flash":
+        return _replay_flash(options, runner)
+    return _replay_lobster(options, runner)
 
 
-def _replay_flash(options: ReplayOptions, runner: Runner, reports: TextIO | None) -> ReplayResult:
+def _replay_flash(options: ReplayOptions, runner: Runner) -> ReplayResult:
     recording = load_flash(options.path)
-    outcome = _run(options, runner, recording.workload)
-    judged = judge_flash(recording, outcome.answers, reports)
+    with open_reports(options.reports) as reports:
+        outcome = _run(options, runner, recording.workload)
+        judged = judge_flash(recording, outcome.answers, reports)
     return _result(options, recording.workload, outcome, judged.trades, judged.sha256, None, None)
 
 
-def _replay_lobster(options: ReplayOptions, runner: Runner, reports: TextIO | None) -> ReplayResult:
+def _replay_lobster(options: ReplayOptions, runner: Runner) -> ReplayResult:
     recording = load_lobster(options.path)
-    outcome = _run(options, runner, recording.workload)
-    trades = lobster_trades(recording, outcome.answers)
-    if reports is not None:
-        write_trades(trades, reports)
+    with open_reports(options.reports) as reports:
+        outcome = _run(options, runner, recording.workload)
+        trades = lobster_trades(recording, outcome.answers)
+        if reports is not None:
+            write_trades(trades, reports)
     different = trade_differences(recording.trades, trades)
     return _result(options, recording.workload, outcome, len(trades), None, different, outcome.book_differences)
 
@@ -186,17 +192,3 @@ def _result(
         fsync=options.nodes > 0,
         fsync_us=outcome.fsync_us,
     )
-
-
-@contextlib.contextmanager
-def _reports_file(path: Path | None) -> Iterator[TextIO | None]:
-    """Open before anything is run: an unwritable place must not cost a whole replay."""
-    if path is None:
-        yield None
-        return
-    try:
-        file = path.open("w", encoding="ascii", newline="")
-    except OSError as error:
-        raise InputError(f"--reports {path}: cannot be written: {error}") from error
-    with file:
-        yield file

@@ -1,6 +1,7 @@
 """The packed commands of a recording: one account, one instrument.
 
-An order of a recording is named by its id, moved up by one because 0 is not an id here.
+An order of a recording is named by its id, moved up by one because 0 is not an id here.  The largest 64-bit id becomes
+that 0: it names no order, and what asks for it is rejected.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from matchengine.exchange.layout import COMMAND
 from matchengine.exchange.types import CommandType, OrdType, ReplaceFlag, Side, TimeInForce
 from matchengine.replay.workload import ACCOUNT, INSTRUMENT_NUMBER
 
+MAX_UINT64: Final = 2**64 - 1
 _GTC: Final = OrdType.LIMIT | TimeInForce.GTC << 4
 _IOC: Final = OrdType.LIMIT | TimeInForce.IOC << 4
 _REENTRY: Final = ReplaceFlag.QUANTITY_IS_LEAVES | ReplaceFlag.LOSE_PLACE
@@ -38,4 +40,4 @@ def reenter(order_id: int, price: int, quantity: int) -> bytes:
 
 
 def _amend(kind: CommandType, order_id: int, *, flags: int = 0, price: int = 0, quantity: int = 0) -> bytes:
-    return COMMAND.pack(kind, 0, 0, flags, 0, ACCOUNT, 0, 0, order_id + 1, price, quantity)
+    return COMMAND.pack(kind, 0, 0, flags, 0, ACCOUNT, 0, 0, order_id + 1 & MAX_UINT64, price, quantity)

@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from struct import Struct
-from typing import Final, TextIO
+from typing import Final
 
 import msgspec
 
@@ -22,8 +22,9 @@ from matchengine.exchange.types import (
     Side,
 )
 from matchengine.replay.answers import Answer, reports_of
-from matchengine.replay.commands import cancel, limit_order, reenter
+from matchengine.replay.commands import MAX_UINT64, cancel, limit_order, reenter
 from matchengine.replay.errors import InputError
+from matchengine.replay.reports_file import ReportsFile
 from matchengine.replay.source import read_recording
 from matchengine.replay.workload import Workload
 
@@ -97,8 +98,8 @@ def _problem(record: _Record, previous: int) -> str:
         return f"ioc {ioc} is neither 0 nor 1"
     if seq <= previous:
         return f"seq {seq} is not above {previous}, the one before it"
-    if order_id >= 2**64 - 1:
-        return f"order id {order_id} is not below {2**64 - 1}"
+    if kind == _NEW and order_id == MAX_UINT64:
+        return f"order id {order_id} of a new order is not below {MAX_UINT64}"
     if kind != _CANCEL and quantity == 0:
         return "qty 0 is not above 0"
     if kind != _CANCEL and not 0 < price <= MAX_INT64:
@@ -143,13 +144,13 @@ def report_lines(recording: FlashRecording, answers: Iterable[Answer]) -> Iterat
             held.append(f"3,{seq},{report[2] - 1},{report[8] - 1},{report[11]},{report[14]}")
             held_command = command
         elif exec_type == ExecType.CANCEL_REJECTED:
-            yield f"{4 if types[command] == _CANCEL else 5},{seq},{report[9] - 1}"
+            yield f"{4 if types[command] == _CANCEL else 5},{seq},{report[9] - 1 & MAX_UINT64}"
         else:
             raise InputError(f"seq {seq}: rejected ({Reason(report[3]).name}); the format has no line for that")
     yield from held
 
 
-def judge_flash(recording: FlashRecording, answers: Iterable[Answer], reports: TextIO | None) -> FlashOutcome:
+def judge_flash(recording: FlashRecording, answers: Iterable[Answer], reports: ReportsFile | None) -> FlashOutcome:
     """Count the trades, take the digest, and write the lines to ``reports`` if it is given."""
     digest, trades, first = hashlib.sha256(), 0, True
     for lines in _chunks(report_lines(recording, answers)):

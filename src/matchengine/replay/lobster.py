@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Iterable, Iterator
 from itertools import zip_longest
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Final
 
 import msgspec
 
@@ -21,6 +21,7 @@ from matchengine.exchange.types import (
 from matchengine.replay.answers import Answer, trades_of
 from matchengine.replay.commands import cancel, limit_order, reduce
 from matchengine.replay.errors import InputError
+from matchengine.replay.reports_file import ReportsFile
 from matchengine.replay.source import read_table
 from matchengine.replay.workload import BookRow, Workload
 
@@ -103,7 +104,8 @@ def _load_trades(folder: Path) -> Iterator[tuple[int, ...]]:
     for number, cells in rows:
         place = f"{path}: line {number}"
         _check_width(place, cells, len(_TRADES_HEADER))
-        yield tuple(_integer(place, name, cell, 0, MAX_INT64) for name, cell in zip(_TRADES_HEADER, cells, strict=True))
+        named = zip(_TRADES_HEADER[1:], cells[1:], strict=True)
+        yield _sequence(place, cells[0]), *(_integer(place, name, cell, 0, MAX_INT64) for name, cell in named)
 
 
 def _load_books(folder: Path, sequences: array[int]) -> Iterator[BookRow]:
@@ -122,13 +124,13 @@ def _load_books(folder: Path, sequences: array[int]) -> Iterator[BookRow]:
             position += 1
         values = [
             None if cell == "" else _integer(place, name, cell, 0, MAX_INT64)
-            for name, cell in zip(header, cells, strict=True)
+            for name, cell in zip(header[1:], cells[1:], strict=True)
         ]
         yield BookRow(
             position,
             previous,
-            tuple(zip(values[1::4], values[2::4], strict=True)),
-            tuple(zip(values[3::4], values[4::4], strict=True)),
+            tuple(zip(values[0::4], values[1::4], strict=True)),
+            tuple(zip(values[2::4], values[3::4], strict=True)),
         )
 
 
@@ -158,8 +160,12 @@ def _integer(place: str, field: str, cell: str, low: int, high: int) -> int:
     return int(cell)
 
 
+def _sequence(place: str, cell: str) -> int:
+    return _integer(place, "seq", cell, 0, 2**64 - 1)
+
+
 def _rising(place: str, cell: str, previous: int) -> int:
-    seq = _integer(place, "seq", cell, 0, 2**64 - 1)
+    seq = _sequence(place, cell)
     if seq <= previous:
         raise InputError(f"{place}: seq {seq} is not above {previous}, the one before it")
     return seq
@@ -198,7 +204,8 @@ def _side_differences(wanted: tuple[tuple[int | None, int | None], ...], found: 
     return differences
 
 
-def write_trades(trades: Iterable[tuple[int, ...]], reports: TextIO) -> None:
+def write_trades(trades: Iterable[tuple[int, ...]], reports: ReportsFile) -> None:
     """Write the fills in the format of ``trades.csv``."""
     reports.write(",".join(_TRADES_HEADER) + "\n")
-    reports.writelines(",".join(map(str, trade)) + "\n" for trade in trades)
+    for trade in trades:
+        reports.write(",".join(map(str, trade)) + "\n")
