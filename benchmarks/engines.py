@@ -13,6 +13,7 @@ from benchmarks.flow import load_normal
 from matchengine.client.exchange import ExchangeClient
 from matchengine.cluster.folders import work_folder
 from matchengine.cluster.local import ClusterEngine, LocalCluster
+from matchengine.cluster.processes import process_stat
 from matchengine.exchange.layout import BATCH_HEADER, COMMAND, KIND_ORDERS, VERSION
 
 BATCHES = (1, 64, 1024)
@@ -84,24 +85,14 @@ async def _failover(cluster: LocalCluster, client: ExchangeClient, commands: byt
     return time.perf_counter() - began
 
 
-def _processes(cluster: LocalCluster) -> list[int]:
-    """The nodes' processes, and those that they have started."""
-    nodes = {node.pid for node in cluster.nodes}
-    everyone = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
-    return [*nodes, *(pid for pid in everyone if int(_stat(pid, 1)) in nodes)]
-
-
-def _stat(pid: int, field: int) -> str:
-    """A field of the process's stat, counted from behind its name; ``"0"`` for one that is gone."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[field]
-    except OSError:
-        return "0"
+def _total(cluster: LocalCluster, *fields: int) -> int:
+    """The sum of these fields of stat over the nodes' processes and those that they have started."""
+    return sum(process_stat(pid, field) for node in cluster.nodes for pid in node.family() for field in fields)
 
 
 def _cpu_s(cluster: LocalCluster) -> float:
-    return sum(int(_stat(pid, field)) for pid in _processes(cluster) for field in (11, 12)) / _CLOCK_TICKS
+    return _total(cluster, 11, 12) / _CLOCK_TICKS
 
 
 def _resident(cluster: LocalCluster) -> int:
-    return sum(int(_stat(pid, 21)) for pid in _processes(cluster)) * _PAGE
+    return _total(cluster, 21) * _PAGE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from matchengine.chaos.engines import MatchEngine
+from matchengine.chaos.engines import Engine
 from matchengine.chaos.run import Options
 from matchengine.chaos.sandbox import run_inside
 from matchengine.chaos.schedule import Kind, Lane
@@ -20,8 +20,9 @@ LANES = (
 NODE = Path(__file__).with_name("faulty_node.py")
 
 
-class FaultyEngine(MatchEngine):
+class FaultyEngine(Engine):
     def __init__(self, bug: str) -> None:
+        super().__init__("matchengine")
         self.name = bug
 
     def command(self, node_id, address, data_dir, *, bootstrap):

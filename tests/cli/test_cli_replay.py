@@ -23,6 +23,7 @@ KEYS = [
     "messages_per_second",
     "failover_ms",
     "in_flight_at_kill",
+    "engine",
     "leader_engines",
     "fsync",
     "fsync_us",

@@ -51,6 +51,33 @@ def test_three_nodes_that_lose_their_leader_twice(shared_data, matchengine, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
+ENGINES = {"hashicorp": {"hashicorp"}, "mixed": {"matchengine", "hashicorp"}}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_three_nodes_on_the_other_engine_and_on_both(shared_data, go_programs, matchengine, engine):
+    path = shared_data / "flash" / "normal-20000-seed1.bin.xz"
+    arguments = ("--format", "flash", "--nodes", 3, "--kill-leader-at", "0.3,0.7", "--batch", 500, "--json")
+    done = matchengine("replay", path, *arguments, "--engine", engine, "--expect-sha256", NORMAL)
+    assert done.code == 0, done.err
+    result = done.last
+    assert result["reports_sha256"] == NORMAL
+    assert len(result["failover_ms"]) == 2
+    assert min(result["in_flight_at_kill"]) >= 8
+    assert set(result["leader_engines"]) == ENGINES[engine]
+    assert len(result["leader_engines"]) >= 3
+    assert len(set(result["state_hashes"])) == 1
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_real_morning_on_the_other_engine_and_on_both(morning, go_programs, matchengine, engine):
+    done = matchengine("replay", morning(3_000), "--format", "lobster", "--nodes", 3, "--engine", engine, "--json")
+    assert done.code == 0, done.err
+    assert (done.last["trade_differences"], done.last["book_differences"]) == (0, 0)
+    assert set(done.last["leader_engines"]) == ENGINES[engine]  # without a kill as well
+    assert len(set(done.last["state_hashes"])) == 1
+
+
 @pytest.fixture
 def morning(shared_data, tmp_path):
     """The first messages of the real day, in a folder of their own."""
@@ -88,8 +115,11 @@ def test_a_wrong_fill_is_seen_through_the_nodes(morning, matchengine):
     assert (done.last["trade_differences"], done.last["book_differences"]) == (1, 0)
 
 
-def test_the_demonstration(matchengine):
-    done = matchengine("demo", "--seconds", 4, "--rate", 1000, "--seed", 5)
+@pytest.mark.parametrize("engine", ["matchengine", *ENGINES])
+def test_the_demonstration(matchengine, request, engine):
+    if engine != "matchengine":
+        request.getfixturevalue("go_programs")
+    done = matchengine("demo", "--seconds", 4, "--rate", 1000, "--seed", 5, "--engine", engine)
     assert done.code == 0, done.out + done.err
     assert done.out.splitlines()[-1] == ("sent 4,000, acknowledged 4,000, lost 0, doubled 0, state hashes agree: yes")
     assert "was killed" in done.out

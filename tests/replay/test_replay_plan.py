@@ -51,6 +51,33 @@ def test_a_stretch_with_a_kill_has_enough_batches_and_starts_at_the_fraction(mes
     assert messages * fraction <= stretch.start < messages * fraction + 1
 
 
+@given(
+    messages=st.integers(2, 400),
+    fractions=st.lists(st.sampled_from([0.1, 0.3, 0.5, 0.7, 0.9]), max_size=3, unique=True),
+    books=st.lists(st.integers(1, 400), max_size=5).map(sorted),
+)
+def test_a_handover_is_far_from_kills_and_changes_nothing_else(messages, fractions, books):
+    load = workload(messages, [min(book, messages) for book in books])
+    try:
+        plan = make_plan(load, 10, fractions, 32, handover=True)
+    except InputError:
+        return
+    assert [piece.start for piece in plan.pieces()] == [0, *(piece.end for piece in plan.pieces())][:-1]
+    assert sum(stretch.kill for stretch in plan.stretches) == len(fractions)
+    handovers = [stretch for stretch in plan.stretches if stretch.handover]
+    assert not [stretch for stretch in handovers if stretch.kill or not stretch.pieces]
+    if not books and not fractions:
+        assert [stretch.start for stretch in handovers] == [math.ceil(messages / 2)]
+    assert len(handovers) == 1 or (books and not handovers)
+    assert not any(stretch.handover for stretch in make_plan(load, 10, fractions, 32).stretches)
+
+
+@pytest.mark.parametrize(("fractions", "start"), [([0.3, 0.7], 500), ([0.1], 550), ([0.2, 0.3], 650)])
+def test_a_handover_is_in_the_middle_of_the_widest_gap(fractions, start):
+    plan = make_plan(workload(1000), 10, fractions, 32, handover=True)
+    assert [stretch.start for stretch in plan.stretches if stretch.handover] == [start]
+
+
 def test_between_books_the_kill_moves_to_the_next_long_stretch():
     plan = make_plan(workload(100, [10, 20, 25, 60, 70]), 1000, [0.15], 32)
     (stretch,) = [s for s in plan.stretches if s.kill]

@@ -22,7 +22,7 @@ _LEAST_VOTERS: Final = 3
 #: Enough commands arrive in this time for a full disk to be noticed, if the node is reached at all.
 _FULL_S: Final = 15.0
 _POLL_S: Final = 0.1
-_FULL_WORDS: Final = ("No space left", "ENOSPC", "Errno 28", "disk is full")
+_FULL_WORDS: Final = ("no space left", "enospc", "errno 28", "disk is full")
 
 
 class Faults:
@@ -162,7 +162,7 @@ class Faults:
         self.full_disk_stops += 1
         assert place.process is not None
         words = place.process.last_words()
-        if place.process.exit_code != 1 or not any(word in words for word in _FULL_WORDS):
+        if place.process.exit_code != 1 or not any(word in words.lower() for word in _FULL_WORDS):
             code = place.process.exit_code
             self.problems.append(f"{place.node_id} did not stop clearly at a full disk: code {code}: {words}")
 

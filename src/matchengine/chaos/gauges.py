@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from matchengine.chaos.nodes import Place
+from matchengine.cluster.processes import process_stat
 
 EVERY_S: Final = 2.0
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+_RESIDENT: Final = 21
 
 
 class Series(msgspec.Struct, frozen=True):
@@ -44,7 +44,7 @@ class Gauges:
             await asyncio.sleep(EVERY_S)
 
     def memory(self) -> dict[str, Series]:
-        """Resident bytes of the node in each place."""
+        """Resident bytes of the node in each place, with the process that it has started if there is one."""
         return {name: _series(samples) for name, samples in self._memory.items()}
 
     def disk(self) -> dict[str, Series]:
@@ -56,9 +56,8 @@ class Gauges:
             self._disk[place.name].append(place.disk.used_bytes())
             process = place.process
             if process is not None and process.running:
-                with contextlib.suppress(OSError, IndexError, ValueError):
-                    pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
-                    self._memory[place.name].append(pages * _PAGE)
+                pages = sum(process_stat(pid, _RESIDENT) for pid in process.family())
+                self._memory[place.name].append(pages * _PAGE)
 
 
 def _series(samples: Sequence[int]) -> Series:

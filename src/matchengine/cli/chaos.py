@@ -10,12 +10,13 @@ from typing import Annotated
 import msgspec
 from cyclopts import Parameter
 
-from matchengine.chaos.engines import ENGINES, Engine
+from matchengine.chaos.engines import engines_named
 from matchengine.chaos.run import Options, run_chaos
 from matchengine.chaos.sandbox import run_inside, what_is_missing
 from matchengine.cli.exits import Exit, complain
 from matchengine.cli.loop import run, stop_at_eof
 from matchengine.cli.options import Json, Whole
+from matchengine.cluster.local import require_engine
 
 _HIDDEN = Parameter(negative="", show=False)
 
@@ -54,7 +55,7 @@ def chaos(
     rate
         Calls per second of all clients together.
     engine
-        What the nodes are, dealt in turn where several are named, separated by commas.
+        What the nodes run on, dealt in turn where several are named, separated by commas: matchengine, hashicorp.
     json
         Print one JSON object as the last line.
     work_dir
@@ -68,7 +69,9 @@ def chaos(
         if not low <= value <= high:
             complain(f"--{name} {value:g} is not from {low:g} to {high:g}")
             return Exit.USAGE
-    engines = _engines(engine)
+    engines = engines_named(engine.split(","))
+    if any(each.name == "hashicorp" for each in engines):
+        require_engine("hashicorp")
     options = Options(minutes, seed or secrets.randbelow(2**31) + 1, nodes, clients, rate, engines, work_dir, history)
     if inside:
         stop_at_eof()
@@ -86,13 +89,6 @@ def run_and_print(options: Options, *, json: bool) -> int:
     report = run(run_chaos(options, _tell))
     print(msgspec.json.encode(report).decode() if json else report.text(), flush=True)
     return Exit.OK if report.good else Exit.FAILED
-
-
-def _engines(names: str) -> tuple[Engine, ...]:
-    unknown = [name for name in names.split(",") if name not in ENGINES]
-    if unknown:
-        raise ValueError(f"--engine {unknown[0]!r} is none of {', '.join(ENGINES)}")
-    return tuple(ENGINES[name] for name in names.split(","))
 
 
 def _same_command(options: Options, engine: str, *, json: bool) -> list[str]:

@@ -96,6 +96,12 @@ class Admin:
         stub = RaftAdminStub(self._channels.get(leader))
         await self._await(stub, await stub.LeadershipTransfer(pb.LeadershipTransferRequest(), timeout=ATTEMPT_S))
 
+    async def transfer_leadership_to(self, leader: str, server_id: str, address: str) -> None:
+        """Hand leadership to this voter."""
+        stub = RaftAdminStub(self._channels.get(leader))
+        request = pb.LeadershipTransferToServerRequest(id=server_id, address=address)
+        await self._await(stub, await stub.LeadershipTransferToServer(request, timeout=ATTEMPT_S))
+
     async def snapshot(self, address: str) -> None:
         """Have one node take a snapshot now."""
         stub = RaftAdminStub(self._channels.get(address))

@@ -145,6 +145,19 @@ class LocalCluster:
         """The end of every node's log, for an error's text."""
         return "".join(f"\n--- {node.id} ---\n{node.last_words()}" for node in self.nodes)
 
+    async def let_lead(self, heir: NodeProcess) -> None:
+        """Have leadership handed to ``heir``; returns when it leads."""
+
+        async def leads() -> bool:
+            with contextlib.suppress(grpc.aio.AioRpcError, MatchEngineError):
+                leader = await self._finder.find(STEP_S)
+                if leader == heir.address:
+                    return True
+                await self.admin.transfer_leadership_to(leader, heir.id, heir.address)
+            return False
+
+        await self.until(f"{heir.id} leads", leads)
+
     async def _leads(self, node: NodeProcess) -> bool:
         status = await self.admin.try_status(node.address)
         return status is not None and status.role == "leader"

@@ -47,6 +47,11 @@ class Process:
         """The number of the process, or 0 before it was started."""
         return self._process.pid if self._process is not None else 0
 
+    def family(self) -> list[int]:
+        """The numbers of the process and of those that it has started."""
+        everyone = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+        return [self.pid, *(pid for pid in everyone if process_stat(pid, 1) == self.pid)]
+
     @property
     def exit_code(self) -> int | None:
         """How the process ended (-9: SIGKILL), or None."""
@@ -126,6 +131,14 @@ def node_command(
     command += ["--id", node_id, "--address", address, "--data-dir", str(data_dir), "--until-eof", "--engine", engine]
     command += ["--profile", profile] if profile else []
     return [*command, "--bootstrap"] if bootstrap else command
+
+
+def process_stat(pid: int, field: int) -> int:
+    """A field of the process's stat, counted from behind its name (1: its parent); 0 for a process that is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[field])
+    except OSError:
+        return 0
 
 
 def _environment() -> dict[str, str]:

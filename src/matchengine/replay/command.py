@@ -95,6 +95,7 @@ class ReplayResult(msgspec.Struct, frozen=True):
     messages_per_second: float
     failover_ms: list[float]
     in_flight_at_kill: list[int]
+    engine: ClusterEngine
     leader_engines: list[str]
     fsync: bool
     fsync_us: float | None
@@ -110,6 +111,8 @@ class ReplayResult(msgspec.Struct, frozen=True):
             found.append(f"{self.book_differences} cells of the book differ")
         if len(set(self.state_hashes)) != 1:
             found.append("the nodes' state hashes differ")
+        if self.engine == "mixed" and len(set(self.leader_engines)) < 2:
+            found.append(f"nodes on both engines shall lead, but only {', '.join(set(self.leader_engines))} did")
         return found
 
 
@@ -144,7 +147,8 @@ def _replay_lobster(options: ReplayOptions, runner: Runner) -> ReplayResult:
 
 
 def _run(options: ReplayOptions, runner: Runner, workload: Workload) -> Outcome:
-    plan = make_plan(workload, options.batch, options.kill_leader_at, options.window)
+    mixed = options.engine == "mixed"
+    plan = make_plan(workload, options.batch, options.kill_leader_at, options.window, handover=mixed)
     if not options.nodes:
         return run_in_process(workload, plan)
     return runner(_run_on_nodes(options, workload, plan))
@@ -188,6 +192,7 @@ def _result(
         messages_per_second=round(workload.messages / seconds, 1) if seconds else 0.0,
         failover_ms=outcome.failover_ms,
         in_flight_at_kill=outcome.in_flight_at_kill,
+        engine=options.engine,
         leader_engines=outcome.leader_engines,
         fsync=options.nodes > 0,
         fsync_us=outcome.fsync_us,

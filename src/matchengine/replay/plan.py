@@ -28,14 +28,15 @@ class Piece(msgspec.Struct, frozen=True, gc=False):
 class Stretch(msgspec.Struct, frozen=True):
     """Batches that may be under way together.
 
-    ``kill``: the leader is killed in it.  ``book``: afterwards, with every message before it
-    answered and none after it sent, the book is read and compared.
+    ``kill``: the leader is killed in it.  ``handover``: before it, leadership goes to a node on another engine.
+    ``book``: afterwards, with every message before it answered and none after it sent, the book is read and compared.
     """
 
     start: int
     pieces: tuple[Piece, ...]
     kill: bool = False
     book: BookRow | None = None
+    handover: bool = False
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -68,15 +69,37 @@ class Aim(msgspec.Struct, frozen=True):
         return unwritten <= IN_FLIGHT_AT_KILL or (answered > 0 and written >= IN_FLIGHT_AT_KILL)
 
 
-def make_plan(workload: Workload, batch: int, fractions: Sequence[float], window: int) -> Plan:
-    """Cut the workload at book rows and kills; InputError for a kill with too few messages to have in flight."""
+def make_plan(
+    workload: Workload, batch: int, fractions: Sequence[float], window: int, *, handover: bool = False
+) -> Plan:
+    """Cut the workload at book rows and kills; InputError for a kill with too few messages to have in flight.
+
+    The ``handover``, if there is one, is as far from kills as can be.
+    """
     points = [math.ceil(fraction * workload.messages) for fraction in sorted(fractions)]
+    far = math.ceil(_far_from(fractions) * workload.messages)
     if workload.books:
         stretches = _between_books(workload, points)
     else:
-        bounds = [0, *points, workload.messages]
+        bounds = sorted({0, *points, workload.messages, *([far] if handover else ())})
         stretches = [(start, end, start in points, None) for start, end in pairwise(bounds)]
-    return Plan(tuple(_stretches(stretches, batch, window)))
+    cut = list(_stretches(stretches, batch, window))
+    return Plan(tuple(_with_handover(cut, far) if handover else cut))
+
+
+def _far_from(fractions: Sequence[float]) -> float:
+    """The middle of the widest gap."""
+    start, end = max(pairwise([0.0, *sorted(fractions), 1.0]), key=lambda gap: gap[1] - gap[0])
+    return (start + end) / 2
+
+
+def _with_handover(stretches: list[Stretch], position: int) -> list[Stretch]:
+    """The same, with a handover before the first stretch from ``position`` on that has messages and no kill."""
+    for number, stretch in enumerate(stretches):
+        if stretch.start >= position and stretch.pieces and not stretch.kill:
+            stretches[number] = msgspec.structs.replace(stretch, handover=True)
+            break
+    return stretches
 
 
 _Cut = tuple[int, int, bool, BookRow | None]

@@ -16,6 +16,7 @@ from matchengine.cluster.processes import ClusterError, NodeProcess
 from matchengine.exchange.engine import MatchingEngine
 from matchengine.exchange.types import Reason
 from matchengine.replay.answers import Answer
+from matchengine.replay.leaders import Leaders
 from matchengine.replay.lobster import book_differences
 from matchengine.replay.plan import IN_FLIGHT_AT_KILL, Aim, Plan, Stretch
 from matchengine.replay.workload import INSTRUMENT_NUMBER, BookRow, Workload
@@ -30,7 +31,7 @@ _DRAIN_LIMIT_S: Final = 5.0
 class Outcome(msgspec.Struct, frozen=True):
     """What a run gave.
 
-    ``leader_engines`` are the engines of those that led: of each that was killed, and of the last.
+    ``leader_engines`` are the engines of those that led, one after the other.
     ``seconds`` is from the first send to the last acknowledgement; ``fsync_us`` is None without a log.
     """
 
@@ -80,12 +81,13 @@ class ClusterRun:
         self._futures: list[asyncio.Future[SubmitResponse]] = []
         self._differences = 0
         self._killer = _Killer(cluster, client)
+        self._leaders = Leaders(cluster, client)
 
     async def run(self) -> Outcome:
         """Create the instrument, send everything, wait for all nodes to agree on an index."""
         await self._add_instrument()
         self._base = self._session.acknowledged
-        self._session.watch = self._killer.look
+        self._session.watch = self._look
         watchdog = asyncio.create_task(self._watchdog())
         sending = asyncio.create_task(self._send())
         try:
@@ -98,6 +100,11 @@ class ClusterRun:
             self._session.watch = None
         await self._killer.recovered()
         return await self._outcome(seconds)
+
+    def _look(self) -> None:
+        """Called after every batch written and every answer."""
+        self._leaders.look()
+        self._killer.look()
 
     async def _add_instrument(self) -> None:
         tick = "1" if not self._workload.price_decimals else f"0.{'1'.zfill(self._workload.price_decimals)}"
@@ -115,7 +122,7 @@ class ClusterRun:
             seconds,
             self._killer.failover_ms,
             self._killer.in_flight,
-            [*self._killer.engines, self._cluster.node_at(self._session.leader).engine],
+            self._leaders.engines,
             max(status.fsync_us for status in statuses),
         )
 
@@ -125,20 +132,31 @@ class ClusterRun:
         started = time.perf_counter()
         for stretch in self._plan.stretches:
             if stretch.kill:
-                await self._killer.recovered()
-                await self._answered()
+                await self._all_is_well()
                 self._killer.arm(len(stretch.pieces))
             await self._send_stretch(stretch)
         await self._answered()
         return time.perf_counter() - started
 
     async def _send_stretch(self, stretch: Stretch) -> None:
-        for _ in stretch.pieces:
+        for number, _ in enumerate(stretch.pieces):
+            # Whoever was made to lead may have lost its place again before it had a batch.
+            handover = stretch.handover and (number == 0 or not self._leaders.differ)
+            if handover:
+                await self._all_is_well()
+                await self._leaders.hand_over()
             self._futures.append(await self._client.submit(self._batches[self._next]))
             self._next += 1
+            if handover:
+                await self._answered()
         if stretch.book is not None:
             await self._answered()
             await self._compare(stretch.book)
+
+    async def _all_is_well(self) -> None:
+        """Wait until all nodes run and have caught up, and nothing is under way."""
+        await self._killer.recovered()
+        await self._answered()
 
     async def _answered(self) -> None:
         """Wait until everything sent so far is answered: answers come in order, so the last one will do."""
@@ -183,7 +201,6 @@ class _Killer:
     def __init__(self, cluster: LocalCluster, client: ExchangeClient) -> None:
         self.failover_ms: list[float] = []
         self.in_flight: list[int] = []
-        self.engines: list[str] = []
         self._cluster = cluster
         self._session = client.session
         self._aim: Aim | None = None
@@ -206,7 +223,6 @@ class _Killer:
             self._aim = None
             self._stopped_at, self._streams = time.perf_counter(), session.streams
             victim = self._cluster.node_at(session.leader)
-            self.engines.append(victim.engine)
             victim.freeze()
             self._work = asyncio.create_task(self._kill(victim))
 

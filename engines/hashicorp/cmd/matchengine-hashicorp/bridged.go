@@ -24,8 +24,13 @@ func serveBridged(s settings) error {
 	return nil
 }
 
-// runBridged returns only what keeps the node from running.
-func runBridged(s settings, b *bridge) error {
+// runBridged returns only what keeps the node from running; Raft panics when it cannot read its log.
+func runBridged(s settings, b *bridge) (err error) {
+	defer func() {
+		if reason := recover(); reason != nil {
+			err = fmt.Errorf("raft: cannot start: %v", reason)
+		}
+	}()
 	socket, err := net.Listen("tcp", s.listenAddress())
 	if err != nil {
 		return fmt.Errorf("--address: cannot bind: %w", err)

@@ -110,3 +110,38 @@ func TestAVoteThatCannotBeWrittenStopsTheNode(t *testing.T) {
 		t.Errorf("%v, stopped by %v", err, told)
 	}
 }
+
+func TestALogWithoutItsSuffixCanBeOpenedAgain(t *testing.T) {
+	folder := t.TempDir()
+	fail := func(err error) { t.Error(err) }
+	entries := func(from, to, term uint64) (logs []*raft.Log) {
+		for index := from; index <= to; index++ {
+			logs = append(logs, &raft.Log{Index: index, Term: term, Data: []byte{byte(index), byte(term)}})
+		}
+		return logs
+	}
+	for round := range uint64(3) {
+		kept, err := openWal(folder, fail)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first := uint64(1)
+		if round > 0 {
+			_ = kept.logs.DeleteRange(6, 10) // another leader's entries take their place
+			first = 6
+		}
+		_ = kept.logs.StoreLogs(entries(first, 10, round+1))
+		_ = kept.closers[0].Close()
+		again, err := openWal(folder, fail)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for index := uint64(1); index <= 10; index++ {
+			var found raft.Log
+			if err := again.logs.GetLog(index, &found); err != nil || (index > 5 && found.Term != round+1) {
+				t.Errorf("round %d, entry %d: %v, %v", round, index, found, err)
+			}
+		}
+		_ = again.closers[0].Close()
+	}
+}
