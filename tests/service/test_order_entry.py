@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from contextlib import asynccontextmanager
 
@@ -396,6 +397,86 @@ async def test_a_bad_batch_ends_the_stream_after_the_earlier_answers(trading):
         assert caught.value.code() is INVALID
         trader.sequence -= 1
         assert await trader.submit(new(2, pb.SIDE_BUY, "1", "1"))
+
+
+def raw_stream(channel):
+    """``OrderEntry.Stream`` for a client that writes whatever bytes it likes."""
+    method = "/matchengine.v1.OrderEntry/Stream"
+    return channel.stream_stream(method, request_serializer=bytes, response_deserializer=pb.SubmitResponse.FromString)()
+
+
+async def test_bytes_that_are_no_message_end_the_stream_after_the_earlier_answers(serving, exchange_node):
+    async with serving(exchange_node, exchange_services) as channel:
+        trader = await Trader.open(channel)
+        await trader.list()
+        call = raw_stream(channel)
+        await call.write(trader.request(new(1, pb.SIDE_BUY, "1", "1")).SerializeToString())
+        await call.write(b"\xff\xff")
+        assert (await call.read()).reports[0].exec_type == "0"
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call.read()
+        assert caught.value.code() is INVALID
+        assert "the bytes are no message of this method" in caught.value.details()
+        assert await trader.submit(new(2, pb.SIDE_BUY, "1", "1"))
+
+
+NASTY = {
+    "no message": lambda trader: b"\xff\xff",
+    "an empty message": lambda trader: b"",
+    "a batch cut short": lambda trader: trader.request(packed=packed_batch(b"x" * 47)),
+    "a newer layout": lambda trader: trader.request(packed=BATCH_HEADER.pack(VERSION + 1, KIND_ORDERS, 0, 0)),
+    "too many commands": lambda trader: trader.request(*[pb.Command()] * 10_000),
+    "more commands than bytes": lambda trader: trader.request(packed=BATCH_HEADER.pack(VERSION, 1, 0, 2**32 - 1)),
+    "a session that is gone": lambda trader: pb.SubmitRequest(session_id=10**9, sequence=1, packed=packed_batch()),
+    "a gap": lambda trader: pb.SubmitRequest(session_id=trader.session, sequence=9, packed=packed_batch()),
+    "one number for all": lambda trader: pb.SubmitRequest(session_id=trader.session, sequence=1, packed=packed_batch()),
+    "records of chance": lambda trader: trader.request(packed=packed_batch(bytes(range(48)), bytes(range(200, 248)))),
+    "an unknown instrument": lambda trader: trader.request(new(1, pb.SIDE_BUY, "1", "1", symbol="NOPE")),
+}
+
+
+@pytest.mark.parametrize("what", NASTY)
+async def test_whatever_one_client_sends_the_others_trade_on(serving, exchange_node, what):
+    async with serving(exchange_node, exchange_services) as channel:
+        good, bad = await Trader.open(channel), await Trader.open(channel)
+        await good.list()
+        call = good.stub.Stream()
+        for name in range(1, 4):
+            sent = NASTY[what](bad)
+            hostile = raw_stream(channel)
+            await hostile.write(sent if isinstance(sent, bytes) else sent.SerializeToString())
+            await call.write(good.request(new(name, pb.SIDE_BUY, "1", "1")))
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                await hostile.read()
+            (report,) = (await call.read()).reports
+            assert (report.exec_type, report.cl_ord_id) == ("0", name)
+        levels, _ = exchange_node.machine.inner.engine.depth(1, 9)
+        assert levels == [(100, 3, 3)]
+
+
+@pytest.mark.parametrize(
+    ("sequence", "acknowledged", "status"),
+    [
+        (4, 0, machine_pb2.SESSION_STATUS_SEQUENCE_GAP),
+        (2**64 - 1, 2**64 - 2, machine_pb2.SESSION_STATUS_SEQUENCE_GAP),
+        (1, 0, machine_pb2.SESSION_STATUS_ALREADY_ACKNOWLEDGED),
+    ],
+)
+async def test_a_sequence_out_of_turn_is_answered_and_executes_nothing(trading, sequence, acknowledged, status):
+    async with trading() as trader:
+        first = trader.request(new(1, pb.SIDE_BUY, "1", "1"))
+        await trader.stub.Submit(first)
+        odd = pb.SubmitRequest(
+            session_id=trader.session,
+            sequence=sequence,
+            acknowledged=acknowledged,
+            packed=packed_batch(packed_new(9, Side.BUY, 1, 1)),
+        )
+        later = trader.request(new(2, pb.SIDE_BUY, "1", "1"))
+        answers = await read_all(trader.stub.Stream(iter([odd, later])))
+        assert [answer.status for answer in answers] == [status, machine_pb2.SESSION_STATUS_OK]
+        (unknown,) = await trader.submit(pb.Command(account=7, cancel=pb.CancelOrder(orig_cl_ord_id=9)))
+        assert unknown.reason == "UNKNOWN_ORDER"
 
 
 # --- instruments ---------------------------------------------------------------------------

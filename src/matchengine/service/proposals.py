@@ -12,9 +12,10 @@ import asyncio
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar, cast
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from matchengine.errors import MatchEngineError
-from matchengine.service.errors import abort
+from matchengine.service.errors import InvalidArgumentError, abort
 
 if TYPE_CHECKING:
     from matchengine.node.engine import Outcome
@@ -106,6 +107,8 @@ class _Stream(Generic[Q, R]):
             while request is not grpc.aio.EOF:
                 await self._begin(cast("Q", request))
                 request = await self._context.read()
+        except DecodeError:
+            error = InvalidArgumentError("request: the bytes are no message of this method; nothing was executed")
         except Exception as failure:  # noqa: BLE001 - whatever it is, the writer raises it once its turn has come
             error = failure
         self._queue.put_nowait(_End(error))
