@@ -169,7 +169,7 @@ class Faults:
 
     def _duplication(self, chance: Chance) -> str:
         weather = self._world.network.weather
-        weather.duplication = 0.2
+        weather.duplication = chance.choice((0.05, 0.2, 0.5))
         self._later(chance.skewed(200 * MS, 5 * SECOND), weather.calm_duplication)
         return f"{weather.duplication:.0%}"
 
@@ -195,7 +195,8 @@ class Faults:
             return ""
         if chance.happens(0.5):
             side = others if chance.happens(0.5) else group
-            side |= {client.id for client in world.clients if chance.happens(0.5)}
+            likely = chance.choice((0.5, 1.0))
+            side |= {client.id for client in world.clients if chance.happens(likely)}
         self._cut(chance, [(a, b) for a in sorted(group) for b in sorted(others)], both_ways=both_ways)
         arrow = "|" if both_ways else "cannot reach"
         return f"{', '.join(sorted(group))} {arrow} {', '.join(sorted(others))}"
@@ -279,20 +280,30 @@ class Faults:
         return "all nodes at once"
 
     def _pause(self, chance: Chance) -> str:
-        host = self._victim(chance)
-        if host is None or host.paused:
+        hosts = [host for host in self._stalled(chance) if not host.paused]
+        if not hosts:
             return ""
         duration = chance.skewed(50 * MS, 6 * SECOND)
-        host.pause()
-        self._later(duration, host.resume)
-        return f"{host.id} for {duration // MS} ms{self._lose_touch(host, duration, chance)}"
+        for host in hosts:
+            host.pause()
+            self._later(duration, host.resume)
+        names = [host.id for host in hosts]
+        return f"{', '.join(names)} for {duration // MS} ms{self._lose_touch(names, duration, chance)}"
 
-    def _lose_touch(self, host: Host, duration: int, chance: Chance) -> str:
-        """Connections to a machine that stands still time out, and are not made again at once."""
+    def _stalled(self, chance: Chance) -> list[Host]:
+        """One machine, or several that share what stands still."""
+        hosts = self._world.hosts
+        if chance.happens(0.5):
+            victim = self._victim(chance)
+            return [] if victim is None else [victim]
+        return [hosts[name] for name in sorted(self._group(chance, list(hosts))) if hosts[name].process is not None]
+
+    def _lose_touch(self, names: list[str], duration: int, chance: Chance) -> str:
+        """Connections to machines that stand still time out, and are not made again at once."""
         if chance.happens(0.5):
             return ""
-        others = [name for name in self._world.hosts if name != host.id]
-        pairs = {(host.id, name) for name in others} | {(name, host.id) for name in others}
+        others = [name for name in self._world.hosts if name not in names]
+        pairs = {pair for one in names for other in others for pair in ((one, other), (other, one))}
         weather = self._world.network.weather
         weather.cut |= pairs
         self._later(duration + chance.randrange(20 * MS, 500 * MS), weather.heal, pairs)

@@ -10,7 +10,7 @@ from matchengine.raft.types import Configuration, Entry, EntryType, HardState, I
 from matchengine.sessions import ENVELOPE, SessionAnswer
 from matchengine.storage.contracts import StorageError
 from matchengine.testing.simulator.checkers import Checker
-from matchengine.testing.simulator.invariants import Seen, View
+from matchengine.testing.simulator.invariants import AGREEMENT, COMMITTED_IN_ORDER, PROGRESS, Seen, View
 from matchengine.testing.simulator.oracle import digest
 
 if TYPE_CHECKING:
@@ -337,3 +337,6 @@ RULES: Final[tuple[type[Checker], ...]] = (
     ClearStop,
     HangingLeader,
 )
+
+#: Every rule by its name; the last ones belong to the run as a whole.
+NAMES: Final = (*(rule.name for rule in RULES), COMMITTED_IN_ORDER, PROGRESS, AGREEMENT)
