@@ -40,8 +40,11 @@ class Machines:
         return leader
 
     def followers(self) -> list[Host]:
+        """The other voters."""
         leader = self.leader()
-        return [host for host in self.world.hosts.values() if host is not leader and not host.damaged]
+        assert leader.process is not None
+        voters = leader.process.replica.core.membership.voters
+        return [host for host in self.world.hosts.values() if host is not leader and host.id in voters]
 
     def change(self, kind: ChangeKind, host: Host) -> None:
         """One change of the membership, until it is done."""
