@@ -25,6 +25,7 @@ from benchmarks import (
     replays,
     rolling,
     side_by_side,
+    simulation,
     soak,
     unary,
 )
@@ -39,6 +40,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "side_by_side": lambda options: side_by_side.main(options.rounds, options.kills),
     "engines": lambda options: asyncio.run(engines.main(options.data, options.seconds)),
     "rolling": lambda options: asyncio.run(rolling.main(options.data, options.rate)),
+    "simulation": lambda _: simulation.main(),
     "soak": lambda options: asyncio.run(soak.main(options.data, options.minutes)),
 }
 NEEDS_GO = {"side_by_side", "engines", "rolling"}

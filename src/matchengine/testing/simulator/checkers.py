@@ -66,6 +66,7 @@ class Checkers:
         }
         self._applied = self._hooks["applied"]
         self._changed = self._hooks["changed"]
+        self._ticked = self._hooks["ticked"]
 
     # --- a process's life ------------------------------------------------------------------
 
@@ -100,7 +101,8 @@ class Checkers:
 
     def ticked(self, process: Process) -> None:
         """A tick has passed for ``process``."""
-        self._tell("ticked", process)
+        for hook in self._ticked:
+            hook(process)
 
     # --- the disk --------------------------------------------------------------------------
 
@@ -124,7 +126,7 @@ class Checkers:
         view = self.seen.views.get(process)
         if view is None:
             return
-        core = process.replica.core
+        core = process.core
         log = core.log
         if (
             log.commit == view.commit

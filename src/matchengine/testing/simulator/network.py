@@ -161,7 +161,7 @@ class Inbound:
         if not self.settled:
             self.settled = True
             data = wire.encode_response(self._receiver.header, response).SerializeToString()
-            self._network.answer(self._call, self._receiver, data, repr(response))
+            self._network.answer(self._call, self._receiver, data, response)
 
     def fail(self, error: str) -> None:
         """See :class:`matchengine.node.contracts.InboundCall`."""
@@ -275,10 +275,10 @@ class Network:
             return
         receiver.replica.receive(inbound, request)
 
-    def answer(self, call: Call, receiver: Process, data: bytes, text: str) -> None:
+    def answer(self, call: Call, receiver: Process, data: bytes, response: Response) -> None:
         """Bring a response back."""
         if self.world.trace.on:
-            self.world.note(receiver.id, f"-> {call.sender.id} {text.replace('Response', '')}")
+            self.world.note(receiver.id, f"-> {call.sender.id} {response!r}".replace("Response", ""))
         self._return(call, receiver.id, call.answered, data)
 
     def fail(self, call: Call, receiver: Process, error: str) -> None:

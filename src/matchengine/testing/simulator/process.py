@@ -50,6 +50,8 @@ class Process:
         self.ended = False
         self.failure: Exception | None = None
         self.ticks = 0
+        #: Time by this process's own count of ticks.
+        self.clock_us = 0
         self.header = make_header(host.id, host.address)
         self.calls: tuple[deque[Call], ...] = tuple(deque() for _ in range(CALL_CLASSES))
         self._pump_due = False
@@ -90,6 +92,7 @@ class Process:
             on_soft_state=self._soft_state_changed,
             on_stop=self._on_stop,
         )
+        self.core = self.replica.core
         self.storage.watch(self._storage_failed)
         world.timeline.after(host.tick_us, self._tick)
 
@@ -146,15 +149,11 @@ class Process:
 
     def _ticked(self) -> None:
         self.ticks += 1
+        self.clock_us += self._tick_us
         self.world.network.expire(self)
         self.replica.tick()
         self.services.tick()
         self.world.checkers.ticked(self)
-
-    @property
-    def clock_us(self) -> int:
-        """Time by this process's own count of ticks."""
-        return self.ticks * self._tick_us
 
     def _storage_failed(self, error: StorageError) -> None:
         """As in the real adapter, the replica hears of it after what it does now."""

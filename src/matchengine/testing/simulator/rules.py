@@ -312,8 +312,8 @@ class HangingLeader(Checker):
 
     def ticked(self, process: Process) -> None:
         """See :class:`Checker`."""
-        oldest = process.disk.oldest
-        if oldest is None or not process.leads:
+        oldest = process.disk.oldest if process.leads else None
+        if oldest is None:
             self._since.pop(process, None)
             return
         number, since = self._since.setdefault(process, (oldest.number, process.ticks))

@@ -92,9 +92,7 @@ class _Simulation:
         self.schedule = Schedule(world, plan.faults, None if plan.keep is None else frozenset(plan.keep))
 
     def run(self) -> None:
-        timeline, steps = self._world.timeline, self._plan.steps
-        while timeline.steps < steps:
-            timeline.step()
+        self._world.timeline.run_to(self._plan.steps)
         self.schedule.stop()
         self._world.note(WORLD, "the faults are over")
         self._recover()

@@ -32,8 +32,14 @@ class Timeline:
         """Do ``action(*args)`` at ``time``, or now if that is over."""
         self.after(max(0, time - self.now), action, *args)
 
+    def run_to(self, steps: int) -> None:
+        """Events happen until ``steps`` have."""
+        queue, pop = self._queue, heapq.heappop
+        while self.steps < steps:
+            self.now, _, action, args = pop(queue)
+            self.steps += 1
+            action(*args)
+
     def step(self) -> None:
         """The next event happens."""
-        self.now, _, action, args = heapq.heappop(self._queue)
-        self.steps += 1
-        action(*args)
+        self.run_to(self.steps + 1)
