@@ -22,6 +22,7 @@ from benchmarks import (
     failover,
     heartbeats,
     memory,
+    proxy,
     replays,
     rolling,
     side_by_side,
@@ -39,11 +40,12 @@ PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "memory": lambda options: asyncio.run(memory.main(options.data, options.passes)),
     "side_by_side": lambda options: side_by_side.main(options.rounds, options.kills),
     "engines": lambda options: asyncio.run(engines.main(options.data, options.seconds)),
+    "proxy": lambda options: asyncio.run(proxy.main(options.data)),
     "rolling": lambda options: asyncio.run(rolling.main(options.data, options.rate)),
     "simulation": lambda _: simulation.main(),
     "soak": lambda options: asyncio.run(soak.main(options.data, options.minutes)),
 }
-NEEDS_GO = {"side_by_side", "engines", "rolling"}
+NEEDS_GO = {"side_by_side", "engines", "proxy", "rolling"}
 
 
 def _by_default() -> list[str]:

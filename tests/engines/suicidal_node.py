@@ -1,8 +1,9 @@
 """A node that kills its own process at one step: python suicidal_node.py FOLDER ADDRESS STEP
 
-STEP: apply (before the command ``die``), applied (after it), snapshot, chunk (in the middle of one), restore, stop, or
-none.  It prints ``leads``, then one line per command of its standard input once it is acknowledged; ``!snapshot`` and
-``!stop`` are done.
+STEP: start (Raft runs, and nothing here knows it), apply (before the command ``die``), applied (after it), snapshot,
+chunk (in the middle of one), end (all of it was sent, and nobody knows whether it was taken), restore, restored, stop,
+or none.  It prints ``leads``, then one line per command of its standard input once it is acknowledged; ``!snapshot``
+and ``!stop`` are done.
 """
 
 import asyncio
@@ -14,6 +15,8 @@ from pathlib import Path
 from engine_nodes import TIMING, Journal, leads
 
 from matchengine import NodeConfig
+from matchengine.runtime.hashicorp.frames import Kind
+from matchengine.runtime.hashicorp.streams import Stream
 from matchengine.runtime.node import Node
 from matchengine.service import core_services
 
@@ -49,6 +52,17 @@ class Suicidal(Journal):
             next(iter(chunks))
             die()
         super().restore(chunks)
+        if self.step == "restored":
+            die()
+
+
+def die_at_the_start(node):
+    take = node._engine._take
+    node._engine._take = lambda kind, body: die() if kind is Kind.READY else take(kind, body)
+
+
+def die_behind_the_end(_stream):
+    die()
 
 
 async def die_while_stopping(node):
@@ -60,6 +74,10 @@ async def die_while_stopping(node):
 async def main(folder, address, step):
     config = NodeConfig("a", address, Path(folder), bootstrap=True, timing=TIMING, engine="hashicorp")
     node = Node(config, Suicidal(step), [core_services])
+    if step == "start":
+        die_at_the_start(node)
+    if step == "end":
+        Stream.receive = die_behind_the_end  # what comes first is the other half's word on the snapshot
     await node.start()
     await leads(node)
     print("leads", flush=True)

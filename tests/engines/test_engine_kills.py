@@ -16,6 +16,7 @@ from engine_nodes import PATIENCE_S, Journal, small, until
 
 from matchengine.cluster.processes import free_addresses
 from matchengine.errors import EngineError, MatchEngineError
+from matchengine.raft.proposals import ChangeKind, ChangeMembership
 from matchengine.runtime.hashicorp.frames import FrameReader, Kind
 from matchengine.runtime.hashicorp.streams import Stream
 
@@ -176,6 +177,57 @@ def test_raft_dies_in_the_middle_of_a_restore(play):
     play(scenario, ENGINE)
 
 
+def test_raft_dies_when_a_restore_is_done(play, monkeypatch):
+    async def scenario(nodes):
+        node = await filled(nodes, 5)
+        await node.snapshot()
+        await node.stop()
+        with monkeypatch.context() as patch:
+            second = nodes.make(address=node.config.address)
+            nodes.running.append(second)
+            send = Stream.send
+
+            def dead_before_it_hears(self, kind, body=b""):
+                os.kill(second._engine._process.pid, signal.SIGKILL)
+                send(self, kind, body)
+
+            patch.setattr(Stream, "send", dead_before_it_hears)
+            with pytest.raises(EngineError):
+                await second.start()
+        await second.stop()
+        assert second.machine.restores == 1
+        await it_goes_on(nodes, node.config.address, ACKNOWLEDGED)
+
+    play(scenario, ENGINE)
+
+
+def test_raft_dies_while_the_snapshot_of_a_leader_is_loaded(play):
+    class Fatal(Journal):
+        def restore(self, chunks):
+            for _ in chunks:
+                os.kill(follower._engine._process.pid, signal.SIGKILL)
+
+    async def scenario(nodes):
+        nonlocal follower
+        leader = await filled(nodes, 5, machine=Journal(b"x" * 3_000_000), trailing_entries=0)
+        await leader.snapshot()
+        last = await leader.propose(b"more")
+        follower = nodes.make("b", machine=Fatal())
+        nodes.running.append(follower)
+        await follower.start()
+        change = ChangeMembership(ChangeKind.ADD_NONVOTER, "b", follower.config.address)
+        await leader.change_membership(change)
+        with pytest.raises(EngineError):
+            await follower.wait_stopped()
+        await follower.stop()
+        again = await nodes.start("b", address=follower.config.address)
+        await again.wait_applied(last.index)
+        assert again.machine.entries == leader.machine.entries
+
+    follower = None
+    play(scenario, ENGINE)
+
+
 def test_raft_dies_while_the_node_stops(play, monkeypatch):
     async def scenario(nodes):
         node = await filled(nodes, 5)
@@ -222,6 +274,7 @@ STEPS = [
     ("applied", ["die"], ["die"]),
     ("snapshot", ["!snapshot"], []),
     ("chunk", ["!snapshot"], []),
+    ("end", ["!snapshot"], []),
     ("stop", ["!stop"], []),
 ]
 
@@ -238,13 +291,26 @@ def test_the_node_dies_and_takes_raft_along(play, step, last, maybe):
     play(scenario, ENGINE)
 
 
-def test_the_node_dies_while_it_restores(play):
+def test_the_node_dies_while_it_starts(play):
+    async def scenario(nodes):
+        address = free_addresses(1)[0]
+        sent = [command.decode() for command in ACKNOWLEDGED]
+        await asyncio.to_thread(run_node, nodes.folder / "a", address, "none", sent)
+        seen, code = await asyncio.to_thread(run_node, nodes.folder / "a", address, "start", [])
+        assert (seen, code) == ([], -signal.SIGKILL)
+        await it_goes_on(nodes, address, ACKNOWLEDGED)
+
+    play(scenario, ENGINE)
+
+
+@pytest.mark.parametrize("step", ["restore", "restored"])
+def test_the_node_dies_while_it_restores(play, step):
     async def scenario(nodes):
         address = free_addresses(1)[0]
         sent = [command.decode() for command in ACKNOWLEDGED]
         seen, code = await asyncio.to_thread(run_node, nodes.folder / "a", address, "none", [*sent, "!snapshot"])
         assert (seen, code) == (["leads", *sent, "!snapshot"], 0)
-        seen, code = await asyncio.to_thread(run_node, nodes.folder / "a", address, "restore", [])
+        seen, code = await asyncio.to_thread(run_node, nodes.folder / "a", address, step, [])
         assert (seen, code) == ([], -signal.SIGKILL)
         await it_goes_on(nodes, address, ACKNOWLEDGED)
 

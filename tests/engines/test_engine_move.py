@@ -1,8 +1,8 @@
 """Nodes are replaced one by one, each by one of another kind under a new id, while orders come in."""
 
 import pytest
-
 from benchmarks.rolling import roll
+
 from matchengine.replay.flash import load_flash
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
