@@ -420,6 +420,30 @@ async def test_bytes_that_are_no_message_end_the_stream_after_the_earlier_answer
         assert await trader.submit(new(2, pb.SIDE_BUY, "1", "1"))
 
 
+@pytest.mark.parametrize(
+    "method",
+    [
+        "matchengine.v1.OrderEntry/Submit",
+        "matchengine.v1.OrderEntry/AddInstrument",
+        "matchengine.v1.MarketData/Depth",
+        "matchengine.v1.Machine/Apply",
+        "matchengine.v1.Sessions/Open",
+        "matchengine.v1.Cluster/Status",
+        "RaftAdmin/AddVoter",
+    ],
+)
+async def test_bytes_that_are_no_message_are_refused_whatever_the_method(
+    serving, exchange_node, failing, caplog, method
+):
+    async with serving(exchange_node, exchange_services) as channel:
+        call = channel.unary_unary(f"/{method}", request_serializer=bytes)
+        text, metadata = await failing(call(b"\xff\xff"), INVALID)
+        assert text == "request: the bytes are no message of this method"
+        assert metadata["matchengine-reason"] == "invalid"
+        assert not exchange_node.proposed
+    assert not caplog.records
+
+
 NASTY = {
     "no message": lambda trader: b"\xff\xff",
     "an empty message": lambda trader: b"",

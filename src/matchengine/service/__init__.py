@@ -18,6 +18,7 @@ from matchengine.service.market_data import add_market_data
 from matchengine.service.order_entry import add_order_entry
 from matchengine.service.reflection import add_reflection
 from matchengine.service.sessions import add_sessions
+from matchengine.service.strict import strict
 from matchengine.wire import raft_transport_pb2
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def serve(*application: Services) -> Services:
 
     def add(node: Node, server: grpc.aio.Server) -> Sequence[str]:
         names = [name for group in application for name in group(node, server)]
-        core = [*add_cluster(node, server), *add_admin(node, server), *add_health(node, server, names)]
+        checked = strict(server)
+        core = [*add_cluster(node, checked), *add_admin(node, checked), *add_health(node, checked, names)]
         add_reflection(server, [*names, *core, _TRANSPORT])
         return [*names, *core]
 
@@ -45,16 +47,18 @@ def serve(*application: Services) -> Services:
 
 def machine_services(node: Node, server: grpc.aio.Server) -> Sequence[str]:
     """Sessions and Machine, for any state machine inside a SessionMachine."""
-    return (*add_sessions(node, server), *_add_machine(node, server))
+    checked = strict(server)
+    return (*add_sessions(node, checked), *_add_machine(node, checked))
 
 
 def exchange_services(node: Node, server: grpc.aio.Server) -> Sequence[str]:
     """Sessions, Machine, OrderEntry and MarketData, for the exchange inside a SessionMachine."""
+    checked = strict(server)
     return (
-        *add_sessions(node, server),
-        *_add_exchange_machine(node, server),
-        *add_order_entry(node, server),
-        *add_market_data(node, server),
+        *add_sessions(node, checked),
+        *_add_exchange_machine(node, checked),
+        *add_order_entry(node, checked),
+        *add_market_data(node, checked),
     )
 
 
