@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
+import shutil
 import socket
+import subprocess
 from random import Random
 
 import pytest
 
-from matchengine.chaos import sandbox
+from matchengine.chaos import network, sandbox
+from matchengine.chaos.network import Network, Shape
 from matchengine.chaos.relay import Relay
 from matchengine.chaos.schedule import LANES, Kind
 from matchengine.cli import chaos as command
@@ -119,6 +123,66 @@ def test_the_relay_delays_frames() -> None:
         assert loop.time() - begun >= 0.29
 
     on_a_line(scenario)
+
+
+@pytest.fixture
+def tc(tmp_path, monkeypatch):
+    """A kernel with netem, as far as ``tc`` tells: it writes down what it is asked and says yes."""
+    asked = tmp_path / "asked"
+    program = tmp_path / "tc"
+    program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$*" >> {asked}\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    return lambda: asked.read_text().splitlines()
+
+
+def test_netem_shapes_what_leaves_a_host_and_nothing_stays(tc, tmp_path, monkeypatch) -> None:
+    routed = []
+    monkeypatch.setattr(network, "_batch", lambda where, lines: routed.append(where))
+    monkeypatch.setattr(Network, "_place_relay", lambda self: pytest.fail("there is netem"))
+    monkeypatch.setattr(network, "_NAMES", tmp_path / "names")
+    monkeypatch.setattr(network, "_run", tc_alone(network._run))
+    built = Network(["n1", "n2"], Relay(Random(1)))
+    built.build()
+    assert built.shaper == "tc netem"
+    routed.clear()
+    first, second = built.hosts
+    built.shape(first, Shape(37.5, 18.75, 0.0))
+    built.shape(second, Shape(0.5, 0.0, 0.0125))
+    built.shape(first, None)
+    assert not routed  # the way stays what it is: no relay
+    assert tc() == [
+        "-n mech-hub qdisc replace dev br0 root netem delay 1ms",
+        "-n mech-hub qdisc del dev br0 root",
+        "-n mech-n1 qdisc replace dev eth0 root netem delay 37.5ms 18.75ms loss 0.0000%",
+        "-n mech-n2 qdisc replace dev eth0 root netem delay 0.5ms 0ms loss 1.2500%",
+        "-n mech-n1 qdisc del dev eth0 root",
+    ]
+
+
+def tc_alone(run):
+    return lambda *words, text="": run(*words, text=text) if words[0] == "tc" else None
+
+
+@pytest.mark.skipif(shutil.which("tc") is None, reason="no tc")
+def test_what_netem_is_asked_is_what_tc_understands() -> None:
+    """It reads all words before it looks for the device, which does not exist."""
+
+    def complaint(loss):
+        words = f"qdisc replace dev mech-nothing root netem delay 37.5ms 18.75ms loss {loss}"
+        return subprocess.run(["tc", *words.split()], capture_output=True, text=True, check=False).stderr
+
+    assert "Cannot find device" in complaint("1.2500%")
+    assert "Illegal" in complaint("1.2500x")
+
+
+def test_without_netem_or_tc_there_is_the_relay(tmp_path, monkeypatch) -> None:
+    (tmp_path / "tc").write_text("#!/bin/sh\nexit 2\n")
+    (tmp_path / "tc").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert not network._has_netem()
+    (tmp_path / "tc").unlink()
+    assert not network._has_netem()
 
 
 def test_without_namespaces_the_command_says_what_is_missing(monkeypatch, capsys) -> None:

@@ -116,7 +116,7 @@ def _segment(data: bytes) -> None:
     found = tuple(segment.read(segment.first, segment.last)) if segment.last >= segment.first else ()
     assert [entry.index for entry in found] == list(range(segment.first, segment.last + 1))
     if damage is None and found:
-        again = _entries_of(frames.encode_frame(found, segment._salt), segment._salt)
+        again = _entries_of(frames.encode_frame(found, segment._salt, 0), segment._salt)
         assert again == found
 
 
@@ -136,7 +136,9 @@ def _repair_segment(data: bytes) -> bytes:
     while at + 32 <= len(out) and any(out[at : at + 32]):
         (size,) = struct.unpack_from("<I", out, at + 4)
         out[at + 20 : at + 24] = struct.pack("<I", extend(salt, bytes(out[at + 32 : at + 32 + size])))
-        out[at + 24 : at + 28] = struct.pack("<I", extend(salt, bytes(out[at : at + 24])))
+        mark = bytes(out[at + 28 : at + 32])
+        checked = bytes(out[at : at + 24]) + (b"" if mark == b"HDR\xaf" else mark)
+        out[at + 24 : at + 28] = struct.pack("<I", extend(salt, checked))
         at += size + frames.FRAME_OVERHEAD_BYTES
     return bytes(out[: max(len(data), frames.SEGMENT_HEADER_BYTES)])
 
@@ -146,10 +148,10 @@ def _frame_body(data: bytes) -> None:
     found = tuple(frames.decode_entries(body, first, count))
     assert len(found) == count
     if found and found[-1].index < 2**64:
-        assert _entries_of(frames.encode_frame(found, SALT), SALT) == found
+        assert _entries_of(frames.encode_frame(found, SALT, 0), SALT) == found
 
 
-_FRAMES = (frames.encode_frame(ENTRIES[:1], SALT), frames.encode_frame(ENTRIES[1:], SALT))
+_FRAMES = (frames.encode_frame(ENTRIES[:1], SALT, 0), frames.encode_frame(ENTRIES[1:], SALT, 0))
 _SEGMENT = (frames.encode_segment_header(5, SALT) + b"".join(_FRAMES)).ljust(512, b"\0")
 _BODY = struct.pack("<QI", 5, 1) + _FRAMES[0][32:-8]
 
@@ -390,7 +392,7 @@ def _append(data: bytes) -> None:
     wire.decode_header(message)
     found = wire.decode_append_entries(message)
     assert wire.decode_append_entries(wire.encode_append_entries(HEADER_PB, found)) == found
-    frame = found.entries and frames.encode_frame(found.entries, SALT)
+    frame = found.entries and frames.encode_frame(found.entries, SALT, 0)
     assert not frame or _entries_of(frame, SALT) == found.entries
 
 

@@ -76,7 +76,7 @@ def _cut_in_place(patch: pytest.MonkeyPatch) -> None:
 
     def cut(self: Segment, index: int) -> Segment:
         keep = tuple(self.read(self.first, index - 1)) if index > self.first else ()
-        short = Segment(self._fs, self.path, self.first, self._salt, self.capacity)
+        short = Segment(self._fs, self.path, self.first, self._salt, self.capacity, frames.FORMAT_VERSION)
         handle = self._fs.open(self.path, writable=True)
         write_all(self._fs, handle, bytes(self.capacity - short.end), short.end)
         if keep:
@@ -92,7 +92,7 @@ def _truncate_in_memory(patch: pytest.MonkeyPatch) -> None:
     """The next frame overwrites what was cut off; until then it is there."""
 
     def cut(self: Segment, index: int) -> Segment:
-        kept = Segment(self._fs, self.path, self.first, self._salt, self.capacity)
+        kept = Segment(self._fs, self.path, self.first, self._salt, self.capacity, frames.FORMAT_VERSION)
         number = sum(first < index for first in self._firsts)
         if number and (self._firsts[number] if number < len(self._firsts) else self.last + 1) == index:
             kept._firsts, kept._offsets = self._firsts[:number], self._offsets[:number]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TypeVar
 
 import msgspec
@@ -156,9 +156,14 @@ class Explorer:
         self._chance = random.Random(seed)
         self._seen: set[object] = set()
 
-    def power_losses(self, steps: Sequence[Step]) -> None:
-        """Power is lost after each call of the workload, and again as the next process recovers and goes on."""
-        self._lose_power(live(steps), 0, first_time=True)
+    def power_losses(self, steps: Sequence[Step], by: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
+        """Power is lost after each call of the workload, and again as the next process recovers and goes on.
+
+        The workload is the work of the program that is there within ``by()``, perhaps an older one.
+        """
+        with by():
+            life = live(steps)
+        self._lose_power(life, 0, first_time=True)
 
     def kills(self, steps: Sequence[Step]) -> None:
         """The process is killed at a call, another one starts, reports what it finds, goes on; power is lost then."""

@@ -5,14 +5,18 @@
 
 import os
 
+import msgspec
 import pytest
 from crash_bugs import BUGS
 from crash_explorer import CrashError, Effort, Explorer
 from crash_workloads import WORKLOADS, random_life
+from version_1 import version_1
 
 FURTHER = os.environ.get("MATCHENGINE_CRASH") == "further"
 EFFORT = Effort(states=2000, recoveries=3, kills=2) if FURTHER else Effort(states=1024, recoveries=8, kills=6)
 LIVES = range(24 if FURTHER else 4)
+#: Here the recovery is what counts.
+UPGRADES = msgspec.structs.replace(EFFORT, recoveries=1 if FURTHER else 2)
 SEARCH = Effort(states=64, recoveries=1, kills=1)
 
 
@@ -41,6 +45,22 @@ def test_every_crash_of_a_random_life_is_survived(part, record_property):
         explorer.power_losses(random_life(seed))
         explorer.kills(random_life(seed))
     record_property("counted", str(explorer.counts))
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", ["append", "append over segments", "truncate over segments", "snapshot install"])
+def test_every_crash_before_and_during_an_upgrade_is_survived(name, record_property):
+    """The files are those of format version 1; the next process upgrades them, and loses its power at every call."""
+    explorer = Explorer(f"{name}, upgraded", UPGRADES)
+    explorer.power_losses(WORKLOADS[name], version_1)
+    assert explorer.counts.recoveries
+    record_property("counted", str(explorer.counts))
+
+
+def test_an_upgrade_in_place_is_found(monkeypatch):
+    BUGS["truncation in place"][0](monkeypatch)
+    with pytest.raises(CrashError):
+        Explorer("upgraded in place", SEARCH).power_losses(WORKLOADS["append"], version_1)
 
 
 @pytest.mark.parametrize("bug", BUGS)

@@ -1,12 +1,13 @@
-"""There is one version of each file; a file of another one is refused by name, and nothing is changed."""
+"""Files of a version that is not known are refused by name, and nothing is changed; a log of the first is upgraded."""
 
 import re
 from contextlib import closing
 
 import pytest
+from version_1 import write_version_1
 
 from matchengine.raft.ready import Write
-from matchengine.raft.types import HardState
+from matchengine.raft.types import Entry, HardState
 from matchengine.storage import frames, snapshot_file, stable
 from matchengine.storage.contracts import StorageError
 from matchengine.storage.storage import open_storage
@@ -41,14 +42,19 @@ def contents(path):
     return {file: file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
 
 
+#: One entry, salt 77.
+VERSION_1 = (
+    "f546524d280000000500000000000000010000009181339670267c51484452af020000000000000000f153650000000015cd"
+    "5b07070000000100000000000000636f6d6d616e6478a5454e442d4f465a"
+)
 REFUSALS = {
     "data_dir": r"node\.json: format version {}, this program reads 1; use the program that wrote it",
-    "frames": r"\.log, offset 0: the segment has format version {}, this program reads 1;",
+    "frames": r"\.log, offset 0: the segment has format version {}, this program reads 1 to 2;",
     "stable": r"stable, offset 0: the record has format version {}, this program reads 1;",
 }
 
 
-@pytest.mark.parametrize("version", [0, 2, 2**32 - 1])
+@pytest.mark.parametrize("version", [0, 3, 2**32 - 1])
 @pytest.mark.parametrize("module", REFUSALS)
 def test_another_version_is_named_and_left_as_it_is(node, module, version):
     path, make = node
@@ -72,6 +78,51 @@ def test_snapshots_of_another_version_are_passed_over_and_stay(node, version, ca
     assert contents(path) == before
 
 
-def test_the_versions_are_the_first():
-    """A second one needs a way from the first, and tests of it, crashes included."""
-    assert (frames.FORMAT_VERSION, snapshot_file.FORMAT_VERSION, stable.FORMAT_VERSION) == (1, 1, 1)
+def test_all_versions_but_the_logs_are_the_first():
+    """A new one needs a way from the one before, and tests of it, crashes included."""
+    assert (frames.FORMAT_VERSION, snapshot_file.FORMAT_VERSION, stable.FORMAT_VERSION) == (2, 1, 1)
+
+
+def restored_by(path, run):
+    with pytest.MonkeyPatch.context() as patch:
+        run(patch)
+        return restore(path)
+
+
+def test_a_log_of_the_first_version_is_read_and_upgraded(tmp_path, make_entries):
+    """Its newest segment at once; an older one is never written to, and stays until it is compacted."""
+    path = tmp_path / "node"
+    with pytest.MonkeyPatch.context() as patch:
+        write_version_1(patch)
+        with closing(open_storage(path, "node-a", segment_bytes=4096)) as storage:
+            storage.perform([Write(1, hard_state=HardState(2, "node-a"))])
+            for first in range(1, 13, 3):
+                storage.perform([Write(2, entries=tuple(make_entries(first, first + 2, size=400)))])
+    older, newest = sorted(path.glob("log/*.log"))
+    before = older.read_bytes()
+    assert {version_of(older), version_of(newest)} == {1}
+    assert list(restore(path).entries) == make_entries(1, 12, size=400)
+    assert (version_of(older), version_of(newest)) == (1, 2)
+    with closing(open_storage(path, "node-a", segment_bytes=4096)) as storage:
+        storage.perform([Write(3, entries=tuple(make_entries(13, 20, size=400)))])
+    assert list(restore(path).entries) == make_entries(1, 20, size=400)
+    assert older.read_bytes() == before
+    upgraded = contents(path)
+    with pytest.raises(StorageError, match="the segment has format version 2, this program reads 1"):
+        restored_by(path, write_version_1)
+    assert contents(path) == upgraded
+
+
+def version_of(path):
+    return int.from_bytes(path.read_bytes()[8:12], "little")
+
+
+def test_the_first_version_keeps_its_bytes():
+    """As they were written before there was a second one."""
+    entries = [Entry(5, 2, data=b"command", extensions=b"x", appended_at=1_700_000_000_123_456_789)]
+    with pytest.MonkeyPatch.context() as patch:
+        write_version_1(patch)
+        assert frames.encode_frame(entries, 77, 32).hex() == VERSION_1
+    header = frames.decode_header(memoryview(bytes.fromhex(VERSION_1)), 0, 77)
+    body = frames.body_of(memoryview(bytes.fromhex(VERSION_1)), header, 77)
+    assert list(frames.decode_entries(body, 5, 1)) == entries

@@ -133,6 +133,49 @@ def test_no_bit_of_a_frame_can_flip_unnoticed(reopen, tmp_path, make_entries):
             change(path, offset, whole[offset : offset + 1])
 
 
+@pytest.mark.parametrize("size", [600, 1700, 4000])
+def test_payload_of_zeros_hides_no_changed_byte(reopen, tmp_path, make_entries, size):
+    """Whole sectors of the last frame are zero by themselves: no holes that a crash left."""
+    log = reopen()
+    log.append(make_entries(1, 2))
+    log.sync()
+    start = log._segments[-1].end
+    log.append([Entry(3, 1, data=b"x" * 40 + bytes(size) + b"y" * 700)])
+    log.sync()
+    end = log._segments[-1].end
+    path = only_file(tmp_path)
+    whole = path.read_bytes()
+    for offset in range(start, end, 9):
+        change(path, offset, bytes([whole[offset] ^ 4]))
+        with pytest.raises(CorruptionError, match=f"offset {start}: bytes changed after"):
+            reopen()
+        change(path, offset, whole[offset : offset + 1])
+    assert reopen().last_index == 3
+
+
+def test_a_frame_with_sectors_of_zeros_and_others_missing_is_cut_off(reopen, tmp_path, make_entries):
+    log = reopen()
+    log.append(make_entries(1, 1, size=300))
+    log.sync()
+    start = log._segments[-1].end
+    log.append([Entry(2, 1, data=b"x" * 600 + bytes(1200) + b"y" * 600)])
+    log.sync()
+    path, end = only_file(tmp_path), log._segments[-1].end
+    whole = path.read_bytes()
+    sectors = range(start // 512, -(-end // 512))
+    some_are_lost = 0
+    for missing in range(1, 2 ** len(sectors)):
+        data = bytearray(whole)
+        for number, sector in enumerate(sectors):
+            if missing >> number & 1:
+                low, high = max(start, sector * 512), min(end, sector * 512 + 512)
+                data[low:high] = bytes(high - low)
+        path.write_bytes(data)
+        some_are_lost += data != whole
+        assert reopen().last_index == (1 if data != whole else 2), missing
+    assert 0 < some_are_lost < 2 ** len(sectors) - 1
+
+
 def test_a_damaged_segment_header_stops_the_node(reopen, tmp_path, make_entries):
     fill(reopen(), make_entries)
     path = only_file(tmp_path)
@@ -151,7 +194,7 @@ def test_an_unknown_format_version_is_named(reopen, tmp_path, make_entries, monk
     with monkeypatch.context() as patch:
         patch.setattr("matchengine.storage.frames.FORMAT_VERSION", 9)
         fill(reopen(), make_entries)
-    with pytest.raises(CorruptionError, match="format version 9, this program reads 1"):
+    with pytest.raises(CorruptionError, match="format version 9, this program reads 1 to 2"):
         reopen()
 
 

@@ -160,12 +160,16 @@ def inside(host: Host, command: Sequence[str]) -> list[str]:
 
 
 def _has_netem() -> bool:
-    words = ("tc", "-n", HUB, "qdisc", "replace", "dev", "br0", "root", "netem", "delay", "1ms")
+    place = ("dev", "br0", "root")
+    words = ("tc", "-n", HUB, "qdisc", "replace", *place, "netem", "delay", "1ms")
     try:
         tried = subprocess.run(words, capture_output=True, check=False)
     except FileNotFoundError:
         return False
-    return tried.returncode == 0
+    if tried.returncode:
+        return False
+    _run("tc", "-n", HUB, "qdisc", "del", *place)
+    return True
 
 
 def _netem(host: Host, shape: Shape | None) -> None:

@@ -74,6 +74,8 @@ class SegmentedLog:
             if damage is not None:
                 segment = self._cut_torn_tail(segment, damage, is_last=number == len(names))
             segments.append(segment)
+        if segments and segments[-1].version < frames.FORMAT_VERSION:
+            segments[-1] = segments[-1].cut(segments[-1].last + 1)
         return segments
 
     def _refuse_gap(self, before: Segment, behind: Segment) -> None:

@@ -33,16 +33,18 @@ class Segment:
     """The index of one file: which frames it has and where.
 
     ``first`` is the segment's oldest entry (or the next one to come), ``last`` its newest or
-    ``first - 1``, ``end`` the offset behind its last frame, ``capacity`` the file's length.
+    ``first - 1``, ``end`` the offset behind its last frame, ``capacity`` the file's length, ``version`` that of
+    its format: into an older one nothing is written.
     """
 
-    def __init__(self, fs: FileSystem, path: Path, first: Index, salt: int, capacity: int) -> None:
+    def __init__(self, fs: FileSystem, path: Path, first: Index, salt: int, capacity: int, version: int) -> None:
         self._fs = fs
         self.path = path
         self.first = first
         self.last = first - 1
         self.end = frames.SEGMENT_HEADER_BYTES
         self.capacity = capacity
+        self.version = version
         self._blanked = self.end
         self._salt = salt
         self._firsts = array("Q")
@@ -51,7 +53,7 @@ class Segment:
     @classmethod
     def create(cls, fs: FileSystem, directory: Path, first: Index, salt: int, capacity: int) -> Segment:
         """A new, empty, durable segment of ``capacity`` bytes; replaces the one of the same index."""
-        segment = cls(fs, segment_path(directory, first), first, salt, capacity)
+        segment = cls(fs, segment_path(directory, first), first, salt, capacity, frames.FORMAT_VERSION)
         segment._build(())
         return segment
 
@@ -64,10 +66,10 @@ class Segment:
                 raise CorruptionError(f"{path}: {size} bytes are more than {LARGEST_SEGMENT_BYTES}; {REMEDY}")
             data = memoryview(fs.pread(handle, size, 0))
         try:
-            first, salt = frames.decode_segment_header(bytes(data[: frames.SEGMENT_HEADER_BYTES]))
+            first, salt, version = frames.decode_segment_header(bytes(data[: frames.SEGMENT_HEADER_BYTES]))
         except frames.FormatError as error:
             raise CorruptionError(f"{path}, offset 0: {error}; {REMEDY}") from error
-        segment = cls(fs, path, first, salt, len(data))
+        segment = cls(fs, path, first, salt, len(data), version)
         if path != segment_path(path.parent, first):
             raise CorruptionError(f"{path}: the segment inside begins with entry {first}; {REMEDY}")
         return segment, segment._scan(data)
@@ -93,8 +95,8 @@ class Segment:
         return CorruptionError(f"{self.path}, offset {offset}: {what}; {REMEDY}")
 
     def encode(self, entries: Sequence[Entry]) -> bytes:
-        """The frame with which these entries would stand in this segment."""
-        return frames.encode_frame(entries, self._salt)
+        """The frame with which these entries would stand next in this segment."""
+        return frames.encode_frame(entries, self._salt, self.end)
 
     def write(self, handle: int, entries: Sequence[Entry], frame: bytes) -> None:
         """Put the encoded frame behind the last one; the caller has made sure that it fits, and syncs."""
@@ -140,13 +142,14 @@ class Segment:
             raise self._corruption(start, str(error)) from error
 
     def cut(self, index: Index) -> Segment:
-        """A copy that ends before ``index`` and takes this one's place, durably and all at once.
+        """A copy in the newest format that ends before ``index`` and takes this one's place, durably and all at once.
 
         Cutting in place could lose entries of the same frame that must stay, and could let
-        frames behind the cut come back.
+        frames behind the cut come back.  The last frame is written anew: it is the one of which a
+        start may have to tell why it is damaged, and that of an older format says too little.
         """
-        kept = Segment(self._fs, self.path, self.first, self._salt, self.capacity)
-        number = bisect_right(self._firsts, index) - 1
+        kept = Segment(self._fs, self.path, self.first, self._salt, self.capacity, frames.FORMAT_VERSION)
+        number = bisect_right(self._firsts, index - 1) - 1
         shared: tuple[Entry, ...] = ()
         if number >= 0:
             kept._adopt(self, number)
