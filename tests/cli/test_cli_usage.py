@@ -24,6 +24,10 @@ CASES = [
     ("replay a.bin --format flash --nodes 0 --batch 1.5", "--batch: '1.5' is not a whole number"),
     ("replay no.bin --format flash --nodes 0", "no.bin: cannot be read"),
     ("node --id a", "--data-dir"),
+    ("node --id a --data-dir d --listen nohost", "listen: 'nohost' is not of the form host:port"),
+    ("node --id a --data-dir d --address h:0", "address: port '0' is not a number from 1 to 65535"),
+    ("node --id a --data-dir d --profile slow", '"slow" for --profile'),
+    ("node --id a --data-dir d --engine etcd", '"etcd" for --engine'),
 ]
 
 
