@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from solo import MEMBERS, Bench
 
-from cluster import Cluster
+from cluster import TIMING, Cluster
 from matchengine.raft.configuration import encode_configuration
 from matchengine.raft.messages import (
     AppendEntries,
@@ -273,11 +273,49 @@ def test_7_a_follower_that_lags_too_far_gets_the_snapshot() -> None:
         (request,) = bench.appends("n3")
         assert request.prev_log_index == 22
         bench.answer("n3", request, AppendEntriesResponse(2, 4, False, True))
+    bench.tick()
     (offer,) = bench.take(InstallSnapshot)
     assert offer.snapshot.index == 20
     bench.answer("n3", offer, InstallSnapshotResponse(2, True))
     (request,) = bench.appends("n3")
     assert request.prev_log_index == 20
+
+
+def test_7_a_snapshot_that_did_not_help_is_sent_less_and_less_often() -> None:
+    """HashiCorp Raft keeps entries that conflict with it; the next snapshot goes out as soon as anything may."""
+    bench = Bench(*[1] * 20, trailing_entries=0).lead(commit=False)
+    for _ in range(TIMING.election_timeout_ms + 1):  # n3 is silent, so the log is not kept for it
+        bench.tick()
+        bench.accept("n2")
+        for request in bench.take(AppendEntries, "n3"):
+            bench.raft.step(Unanswered("n3", request))
+    bench.raft.step(SnapshotTaken(SnapshotMeta(20, 1, MEMBERS, 1)))
+    bench.pump()
+
+    def offers_while_it_keeps_its_suffix(ticks: int) -> list[InstallSnapshot]:
+        offers = []
+        for _ in range(ticks):
+            bench.tick()
+            bench.accept("n2")
+            while under_way := [*bench.take(InstallSnapshot, "n3"), *bench.take(AppendEntries, "n3")]:
+                for request in under_way:
+                    if isinstance(request, InstallSnapshot):
+                        offers.append(request)
+                        bench.answer("n3", request, InstallSnapshotResponse(2, True))
+                    else:
+                        agrees = request.is_heartbeat or request.prev_log_index > 30
+                        bench.answer("n3", request, AppendEntriesResponse(2, 30, agrees, not agrees))
+        return offers
+
+    offers = offers_while_it_keeps_its_suffix(200)
+    longest = TIMING.heartbeat_timeout_ms // TIMING.tick_ms // 2
+    assert {offer.snapshot.index for offer in offers} == {20}
+    assert 2 <= len(offers) <= 200 // longest + 8
+    for _ in range(20):
+        bench.propose(Command(b"x"))
+        bench.accept("n2")
+    bench.raft.step(SnapshotTaken(SnapshotMeta(40, 2, MEMBERS, 1)))
+    assert offers_while_it_keeps_its_suffix(longest + 1)[0].snapshot.index == 40
 
 
 # --- thesis 3.10: leadership transfer -----------------------------------------------------

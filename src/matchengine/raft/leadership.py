@@ -23,7 +23,7 @@ from matchengine.raft.proposals import Barrier, ChangeMembership, Command, Read,
 from matchengine.raft.quorum import is_quorum, reached_by_majority
 from matchengine.raft.reads import ReadRounds
 from matchengine.raft.ready import Accepted, Done, ReadReady
-from matchengine.raft.replication import is_due, replicate, send_heartbeat
+from matchengine.raft.replication import asks_anew, is_due, replicate, send_heartbeat
 from matchengine.raft.transfer import Transfer, best_target
 from matchengine.raft.types import Entry, EntryType, Index, Server, ServerId
 
@@ -239,9 +239,7 @@ class Leadership:
                 self._advance_commit()
                 self._go_on_with_transfer()
         elif progress.rejected(request, response.last_log, core.log.first_index):
-            # To ask the same again at once helps nobody, whatever the follower says.
-            asks_anew = not was_probe or progress.next <= request.prev_log_index
-            if response.no_retry_backoff and asks_anew:
+            if response.no_retry_backoff and asks_anew(core, progress, request, was_probe=was_probe):
                 progress.retry_at = core.now
             else:
                 progress.back_off(core.now, core.ticks.heartbeat_timeout // 2)

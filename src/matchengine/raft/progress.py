@@ -113,10 +113,12 @@ class Progress:
         if request is self.outstanding or self.mode is Mode.PROBE:
             self.outstanding = None
             self.mode = Mode.REPLICATE
-        self.failures = 0
+        is_news = index > self.match
+        if is_news or isinstance(request, AppendEntries):
+            self.failures = 0
         self._step = 1
         self.next = max(self.next, index + 1)
-        if index <= self.match:
+        if not is_news:
             return False
         self.match = index
         return True

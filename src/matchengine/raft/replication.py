@@ -68,6 +68,18 @@ def replicate(core: Core, progress: Progress, read_round: int) -> None:
             raise AssertionError(f"log starts at {core.log.first_index} without a snapshot")
 
 
+def asks_anew(core: Core, progress: Progress, rejected: AppendEntries, *, was_probe: bool) -> bool:
+    """Whether what is sent next may get another answer: the same again at once helps nobody, whatever a follower says.
+
+    Nor does a snapshot that it has installed: HashiCorp Raft keeps entries that conflict with one,
+    and only a snapshot that ends behind its log will help it.
+    """
+    log = core.log
+    if log.term(progress.next - 1) is None and log.snapshot is not None:
+        return log.snapshot.index > progress.match
+    return not was_probe or progress.next <= rejected.prev_log_index
+
+
 def _send_entries(core: Core, progress: Progress, prev: int, prev_term: int, read_round: int) -> None:
     config = core.config
     entries = core.log.batch(prev + 1, config.max_append_entries, config.max_append_bytes)
