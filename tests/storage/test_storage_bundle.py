@@ -323,6 +323,16 @@ def play(state, entries, write):
     return state, entries | {entry.index: entry for entry in write.entries}
 
 
+def test_a_term_that_only_a_snapshot_brought_is_durable_before_entries_of_it(reopen, make_entries, meta):
+    storage = reopen()
+    storage.perform([Write(1, hard_state=HardState(2, "a"), entries=tuple(make_entries(1, 5, term=2)))])
+    take_snapshot(storage, meta(9, term=3))  # and before the term is written, the power is lost
+    storage = reopen()
+    assert storage.restore().hard_state == HardState(3)
+    storage.perform([Write(1, entries=tuple(make_entries(10, 12, term=3)))])
+    assert reopen().restore().hard_state == HardState(3)
+
+
 def test_whoever_watches_hears_of_the_first_failure_once(reopen, simulated, meta):
     storage, heard = reopen(), []
     storage.watch(heard.append)

@@ -63,7 +63,10 @@ class Storage:
             snapshot = self.snapshots.newest()
             self._reconcile(snapshot)
             entries = tuple(self.log.read(self.log.first_index, self.log.last_index))
-            return Restored(self._hard_state(state, snapshot, entries), snapshot, entries)
+            current = self._hard_state(state, snapshot, entries)
+            if current != state:  # nobody would write it again, and entries of its term may come
+                self.stable.save(current)
+            return Restored(current, snapshot, entries)
 
     def bootstrap(self, restored: Restored) -> None:
         """Write the first state of a new cluster; DataDirError when the directory already has one.
