@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import wraps
 from itertools import count
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pytest
 
@@ -252,7 +253,7 @@ def recall_transfer(original: Callable[..., None], self: Leadership, core: Core)
         self.transfer = left
 
 
-LEFT: dict[Core, Any] = {}
+LEFT: WeakKeyDictionary[Core, Any] = WeakKeyDictionary()
 
 
 # --- reads --------------------------------------------------------------------------------
@@ -316,7 +317,7 @@ def finish_without_sync(self: SnapshotWriter) -> None:
 
 
 def expire_by_own_clock(original: Callable[..., bytes], self: SessionMachine, idle_ns: int) -> bytes:
-    now, host = self._now, HOSTS.get(id(self))
+    now, host = self._now, HOSTS.get(self)
     if host is not None:
         self._now = host.now_ns()
     try:
@@ -327,10 +328,10 @@ def expire_by_own_clock(original: Callable[..., bytes], self: SessionMachine, id
 
 def remember_host(original: Callable[..., None], self: Witness, checkers: Any, process: Any, machine: Any) -> None:
     original(self, checkers, process, machine)
-    HOSTS[id(machine)] = process.host
+    HOSTS[machine] = process.host
 
 
-HOSTS: dict[int, Any] = {}
+HOSTS: WeakKeyDictionary[SessionMachine, Any] = WeakKeyDictionary()
 SALTS = count(1)
 
 
