@@ -23,6 +23,7 @@ from matchengine.runtime.hashicorp.frames import (
     decode_json,
     frame,
 )
+from matchengine.runtime.hashicorp.streams import BrokenOffError
 
 _HELLO_LIMIT: Final = 4096
 
@@ -88,7 +89,7 @@ async def _exactly(loop: asyncio.AbstractEventLoop, connection: socket.socket, s
     while len(data) < size:
         part = await loop.sock_recv(connection, size - len(data))
         if not part:
-            raise EngineError("bridge: a connection ended before its hello")
+            raise BrokenOffError("bridge: a connection ended before its hello")
         data += part
     return data
 

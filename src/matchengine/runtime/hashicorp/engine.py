@@ -1,7 +1,6 @@
 """HashiCorp Raft as the engine of a node: its process does the consensus, the state machine and all services are here.
 
-Rules of this file: entries come with every index exactly once, and anything else stops the node.  The answer to a
-command stays here until the other half says at which index the command ended up; it never travels.
+Rules of this file: entries come with every index exactly once, and anything else stops the node.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ import asyncio
 import contextlib
 import logging
 import socket
-import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from itertools import count
@@ -30,57 +28,34 @@ from matchengine.errors import (
 )
 from matchengine.node.engine import Done, EngineStatus, Listener, Outcome, Settle
 from matchengine.node.machine_room import MachineRoom
-from matchengine.raft.proposals import ChangeMembership, Reason
+from matchengine.raft.proposals import ChangeMembership
 from matchengine.raft.ready import SoftState
 from matchengine.raft.types import (
-    MAX_ENTRY_BYTES,
     Configuration,
     Entry,
-    EntryType,
     Index,
     Role,
-    Server,
     ServerId,
     SnapshotMeta,
-    Suffrage,
-    Term,
 )
 from matchengine.runtime.config import NodeConfig
 from matchengine.runtime.hashicorp import frames
 from matchengine.runtime.hashicorp.control import Control, SocketFolder, greet
+from matchengine.runtime.hashicorp.directory import open_directory
 from matchengine.runtime.hashicorp.frames import Code, Kind, Request, Standing, StatusReport
-from matchengine.runtime.hashicorp.process import EngineProcess, find_program, how_it_ended
+from matchengine.runtime.hashicorp.process import EngineProcess, command_line, find_program, how_it_ended
+from matchengine.runtime.hashicorp.proposals import Proposals
 from matchengine.runtime.hashicorp.pulse import Pulse
+from matchengine.runtime.hashicorp.standing import role_of, status_of
 from matchengine.runtime.hashicorp.streams import BridgeSnapshots, BrokenOffError, Stream
 from matchengine.runtime.worker import WorkerThread
 from matchengine.state_machine import StateMachine
-from matchengine.storage.contracts import DataDirInUseError, RecoveryError
-from matchengine.storage.data_dir import DataDir
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-ENGINE: Final = "hashicorp"
-#: The most entries that stay in the log behind a snapshot: Raft does not count their bytes, so this bounds the disk.
-_MOST_TRAILING_ENTRIES: Final = 2048
-_ORPHAN_S: Final = 5.0
 _LAST_WORDS_S: Final = 5.0
-_PAUSE_S: Final = 0.05
-#: The policy of snapshots is kept here, where bytes are counted as well.
-_NEVER: Final = 2**62
-_ROLES: Final = {"Leader": Role.LEADER, "Candidate": Role.CANDIDATE}
-#: What one node may have under way, as with the engine of our own.
-_MAX_PROPOSALS: Final = 64 * 1024
-_MAX_PROPOSED_BYTES: Final = 64 * 1024 * 1024
-
-
-class _Proposal(msgspec.Struct, frozen=True, gc=False):
-    """A command under way, first proposed when ``term`` was known."""
-
-    done: Done
-    size: int
-    term: Term
 
 
 class HashicorpEngine:
@@ -91,9 +66,7 @@ class HashicorpEngine:
         self._machine = machine
         self._listener = listener
         self._numbers = count(1)
-        self._proposals: dict[int, _Proposal] = {}
-        self._proposed_bytes = 0
-        self._results: deque[tuple[Index, bytes]] = deque()
+        self._proposals = Proposals()
         self._requests: dict[int, Settle[frames.Outcome]] = {}
         self._waiting: deque[tuple[Index, Done]] = deque()
         self._readers: list[Done] = []
@@ -104,6 +77,7 @@ class HashicorpEngine:
         self._next: Index = 1
         self._stopped: Exception | None = None
         self._last_words = ""
+        self._hung_up = asyncio.Event()
         self._control: Control | None = None
         self._pulse: Pulse | None = None
         self._greetings: set[asyncio.Task[None]] = set()
@@ -114,7 +88,7 @@ class HashicorpEngine:
         """Start the other half and wait until it has restored its snapshot and runs."""
         self._loop = asyncio.get_running_loop()
         program = find_program(self._config.engine_program)
-        self._data_dir = await asyncio.to_thread(_open_directory, self._config)
+        self._data_dir = await asyncio.to_thread(open_directory, self._config)
         self._worker = WorkerThread(self._loop)
         self._snapshots = BridgeSnapshots(self._loop, self._captured)
         self._room = MachineRoom(
@@ -132,38 +106,19 @@ class HashicorpEngine:
         self._folder = SocketFolder(self._data_dir.path / "run")
         self._listener_socket = self._folder.listen("bridge")
         self._accepting = self._loop.create_task(self._accept())
+        command = command_line(program, self._config, bridge=self._folder.path, data=self._data_dir.path / "raft")
         try:
-            self._process = EngineProcess(self._command(str(program)), self._data_dir.lock, self._loop)
+            self._process = EngineProcess(command, self._data_dir.lock, self._loop)
         except EngineError:
             self._let_go()
             raise
-        self._process.ended.add_done_callback(lambda ended: self._ended(ended.result()))
+        self._process.ended.add_done_callback(lambda _: self._ended())
         try:
             await self._ready
         except BaseException as error:
             self.stop(error if isinstance(error, Exception) else StoppedError("the start was cancelled"))
             await self.close()
             raise
-
-    def _command(self, program: str) -> list[str]:
-        config, timing = self._config, self._config.timing
-        options = {
-            "fsm": "bridge",
-            "bridge": self._folder.path,
-            "raft_id": config.id,
-            "address": config.address,
-            "listen": config.listen_address,
-            "raft_data_dir": self._data_dir.path / "raft",
-            "raft_bootstrap": str(config.bootstrap).lower(),
-            "heartbeat_timeout": f"{timing.heartbeat_timeout_ms}ms",
-            "election_timeout": f"{timing.election_timeout_ms}ms",
-            "leader_lease_timeout": f"{timing.leader_lease_timeout_ms}ms",
-            "commit_timeout": f"{timing.commit_interval_ms}ms",
-            "patience": f"{2 * timing.election_timeout_ms}ms",
-            "snapshot_threshold": _NEVER,
-            "trailing_logs": min(config.trailing_entries, _MOST_TRAILING_ENTRIES),
-        }
-        return [program, *(f"--{name}={value}" for name, value in options.items())]
 
     @property
     def service_address(self) -> str:
@@ -224,6 +179,8 @@ class HashicorpEngine:
             await self._welcome(hello, connection)
         except (EngineError, OSError) as error:
             connection.close()
+            if self._control is None:
+                self._hung_up.set()
             self._failed(error)
 
     async def _welcome(self, hello: frames.Hello, connection: socket.socket) -> None:
@@ -243,6 +200,7 @@ class HashicorpEngine:
     def _lost(self, error: Exception | None) -> None:
         """The connection has ended, or what came on it made no sense."""
         self._control = None
+        self._hung_up.set()
         if error is None or isinstance(error, OSError):
             error = BrokenOffError("bridge: the HashiCorp Raft process has closed its connection")
         self._failed(error)
@@ -254,20 +212,27 @@ class HashicorpEngine:
         else:
             self.stop(error)
 
+    def _ended(self) -> None:
+        self._failed(BrokenOffError("bridge: the HashiCorp Raft process has ended"))
+
     async def _bury(self, error: BrokenOffError) -> None:
+        """Stop once both have come: how the process ended, and what it said last, which may be on its way."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(self._process.ended), _LAST_WORDS_S)
-        self.stop(error)
+            async with asyncio.timeout(_LAST_WORDS_S):
+                await asyncio.shield(self._process.ended)
+                await self._hung_up.wait()
+        if self._process.ended.done():
+            said = f": {self._last_words}" if self._last_words else ""
+            how = how_it_ended(self._process.ended.result())
+            self.stop(EngineError(f"the HashiCorp Raft process (pid {self._process.pid}) {how}{said}"))
+        else:
+            self.stop(error)
 
     def _silent(self) -> None:
         """Nothing was heard for so long that nothing will come: what is under way must end, and others may lead."""
         pid = self._process.pid
         self.stop(EngineError(f"the HashiCorp Raft process (pid {pid}) lives, but says nothing any more; it is killed"))
         self._process.kill()
-
-    def _ended(self, code: int) -> None:
-        said = f": {self._last_words}" if self._last_words else ""
-        self.stop(EngineError(f"the HashiCorp Raft process (pid {self._process.pid}) {how_it_ended(code)}{said}"))
 
     def _start_failed(self, error: Exception) -> None:
         if not self._ready.done():
@@ -313,36 +278,18 @@ class HashicorpEngine:
     def _take_state(self, standing: Standing) -> None:
         if standing.term != self._soft_state.term:
             self._terms_seen += 1
-        role = _ROLES.get(standing.role, Role.FOLLOWER)
-        self._soft_state = SoftState(role, standing.term, standing.leader_id, standing.leader_address)
+        self._soft_state = SoftState(role_of(standing), standing.term, standing.leader_id, standing.leader_address)
         self._listener.soft_state_changed(self._soft_state)
 
     def _take_outcome(self, outcome: frames.Outcome) -> None:
-        proposal = self._proposals.pop(outcome.id, None)
-        if proposal is not None:
-            self._proposed_bytes -= proposal.size
-            self._settle(proposal, outcome)
-            if not self._proposals:
-                self._results.clear()
+        error = None if outcome.code is Code.OK else self._error_of(outcome)
+        if outcome.id in self._proposals:
+            self._proposals.settle(outcome.id, outcome.index, error)
             return
         asked = self._requests.pop(outcome.id, None)
         if asked is None:
             raise EngineError(f"bridge: an outcome of {outcome.id}, which nobody asked for")
-        if outcome.code is Code.OK:
-            asked(outcome, None)
-        else:
-            asked(None, self._error_of(outcome))
-
-    def _settle(self, proposal: _Proposal, outcome: frames.Outcome) -> None:
-        if outcome.code is not Code.OK:
-            proposal.done(None, self._error_of(outcome))
-            return
-        results = self._results
-        while results and results[0][0] < outcome.index:  # of others: outcomes come in the order of indexes
-            results.popleft()
-        if not results or results[0][0] != outcome.index:
-            raise EngineError(f"bridge: entry {outcome.index} was committed, but not applied here")
-        proposal.done(Outcome(*results.popleft()), None)
+        asked(None if error else outcome, error)
 
     def _error_of(self, outcome: frames.Outcome) -> MatchEngineError:
         text = outcome.more.decode(errors="replace")
@@ -361,8 +308,7 @@ class HashicorpEngine:
     # --- the state machine -----------------------------------------------------------------
 
     def _applied(self, entries: tuple[Entry, ...], results: Iterable[bytes], index: Index) -> None:
-        if self._proposals:
-            self._keep(entries, results)
+        self._proposals.keep(entries, results)
         if not entries:
             self._snapshots.restored()
         self._send(frames.frame(Kind.APPLIED, frames.U64.pack(index)))
@@ -372,13 +318,6 @@ class HashicorpEngine:
                 done(Outcome(index), None)
             else:
                 self._waiting.append((wanted, done))
-
-    def _keep(self, entries: tuple[Entry, ...], results: Iterable[bytes]) -> None:
-        """Keep answers that a proposal of ours may wait for: not those to entries of older leaderships."""
-        term = next(iter(self._proposals.values())).term
-        for entry, result in zip(entries, results, strict=True):
-            if entry.term >= term and entry.type is EntryType.COMMAND:
-                self._results.append((entry.index, result))
 
     def _captured(self, capture: int) -> None:
         self._send(frames.frame(Kind.CAPTURED, frames.U64.pack(capture)))
@@ -401,17 +340,13 @@ class HashicorpEngine:
     def propose(self, data: bytes, done: Done, extensions: bytes = b"") -> None:
         """Replicate a command."""
         size = len(data) + len(extensions)
-        if self._stopped is not None:
-            done(None, StoppedError(str(self._stopped)))
-        elif size > MAX_ENTRY_BYTES:
-            done(None, RefusedError(f"{Reason.TOO_LARGE.value}: {size} bytes, limit {MAX_ENTRY_BYTES}"))
-        elif len(self._proposals) >= _MAX_PROPOSALS or self._proposed_bytes + size > _MAX_PROPOSED_BYTES:
-            done(None, BusyError(Reason.BUSY.value))
-        else:
-            number = next(self._numbers)
-            self._proposals[number] = _Proposal(done, size, self._soft_state.term)
-            self._proposed_bytes += size
-            self._send(frames.encode_proposal(number, data, extensions))
+        refusal = StoppedError(str(self._stopped)) if self._stopped is not None else self._proposals.refusal(size)
+        if refusal is not None:
+            done(None, refusal)
+            return
+        number = next(self._numbers)
+        self._proposals.begin(number, size, self._soft_state.term, done)
+        self._send(frames.encode_proposal(number, data, extensions))
 
     def barrier(self, done: Done) -> None:
         """Append a barrier behind everything that was proposed."""
@@ -503,28 +438,7 @@ class HashicorpEngine:
         self._ask(Request("status"), told)
 
     def _status_of(self, report: StatusReport) -> EngineStatus:
-        servers = tuple(Server(m.id, m.address, Suffrage(m.suffrage)) for m in report.configuration or ())
-        return EngineStatus(
-            id=self._config.id,
-            address=self._config.address,
-            role=_ROLES.get(report.role, Role.FOLLOWER),
-            term=report.term,
-            leader_id=report.leader_id,
-            leader_address=report.leader_address,
-            first_index=report.first_index,
-            last_index=report.last_index,
-            last_term=report.last_term,
-            commit_index=report.commit_index,
-            applied=self._room.applied,
-            snapshot_index=report.snapshot_index,
-            snapshot_term=report.snapshot_term,
-            configuration=Configuration(servers),
-            configuration_index=report.configuration_index,
-            fsync_us=report.sync_us,
-            terms_seen=self._terms_seen,
-            last_contact_ms=report.contact_ms,
-            is_shut_down=False,
-        )
+        return status_of(self._config, report, applied=self._room.applied, terms_seen=self._terms_seen)
 
     def _status_after_stop(self) -> EngineStatus:
         last = self._last_status or self._status_of(
@@ -557,38 +471,12 @@ class HashicorpEngine:
 
     def _fail_everything(self, error: Exception) -> None:
         stopped = StoppedError(str(error))
-        unknown = UnknownOutcomeError(f"node stopped: {error}")
         self._room.stop(stopped)
         self._snapshots.give_up()
-        proposals, self._proposals = self._proposals, {}
-        for proposal in proposals.values():
-            proposal.done(None, unknown)
+        self._proposals.give_up(UnknownOutcomeError(f"node stopped: {error}"))
         requests, self._requests = self._requests, {}
         for told in requests.values():
             told(None, stopped)
         waiting, self._waiting = self._waiting, deque()
         for _, done in waiting:
             done(None, stopped)
-
-
-def _open_directory(config: NodeConfig) -> DataDir:
-    """Take the directory, with a little patience: the Raft half of a killed node may outlive it by a moment."""
-    deadline = time.monotonic() + _ORPHAN_S
-    while True:
-        try:
-            return _without_forced_members(DataDir.open(config.data_dir, config.id, engine=ENGINE))
-        except DataDirInUseError:
-            if time.monotonic() >= deadline:
-                raise
-        time.sleep(_PAUSE_S)
-
-
-def _without_forced_members(data_dir: DataDir) -> DataDir:
-    """Nobody who put a peers.json there may believe that it was applied."""
-    if data_dir.peers_path.exists():
-        data_dir.close()
-        raise RecoveryError(
-            f"{data_dir.peers_path}: a node on engine {ENGINE!r} takes no members by force; nothing was changed: "
-            "remove the file, and see docs/operations.md"
-        )
-    return data_dir

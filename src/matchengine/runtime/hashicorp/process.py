@@ -12,11 +12,16 @@ from pathlib import Path
 from typing import Final
 
 from matchengine.errors import EngineError
+from matchengine.runtime.config import NodeConfig
 
 PROGRAM: Final = "matchengine-hashicorp"
 PROGRAM_VARIABLE: Final = "MATCHENGINE_HASHICORP"
 _PACKAGE: Final = Path(__file__).resolve().parents[2]
 _STOP_S: Final = 10.0
+#: The most entries that stay in the log behind a snapshot: Raft does not count their bytes, so this bounds the disk.
+_MOST_TRAILING_ENTRIES: Final = 2048
+#: The policy of snapshots is kept by the other half, where bytes are counted as well.
+_NEVER: Final = 2**62
 
 
 def find_program(named: Path | None = None) -> Path:
@@ -39,6 +44,28 @@ def find_program(named: Path | None = None) -> Path:
             f"or name it in {PROGRAM_VARIABLE}"
         )
     return Path(found)
+
+
+def command_line(program: Path, config: NodeConfig, *, bridge: Path, data: Path) -> list[str]:
+    """How the program is called: ``bridge`` is the folder of the sockets, ``data`` is its own."""
+    timing = config.timing
+    options = {
+        "fsm": "bridge",
+        "bridge": bridge,
+        "raft_id": config.id,
+        "address": config.address,
+        "listen": config.listen_address,
+        "raft_data_dir": data,
+        "raft_bootstrap": str(config.bootstrap).lower(),
+        "heartbeat_timeout": f"{timing.heartbeat_timeout_ms}ms",
+        "election_timeout": f"{timing.election_timeout_ms}ms",
+        "leader_lease_timeout": f"{timing.leader_lease_timeout_ms}ms",
+        "commit_timeout": f"{timing.commit_interval_ms}ms",
+        "patience": f"{2 * timing.election_timeout_ms}ms",
+        "snapshot_threshold": _NEVER,
+        "trailing_logs": min(config.trailing_entries, _MOST_TRAILING_ENTRIES),
+    }
+    return [str(program), *(f"--{name}={value}" for name, value in options.items())]
 
 
 class EngineProcess:
