@@ -55,6 +55,7 @@ class Process:
         self.header = make_header(host.id, host.address)
         self.calls: tuple[deque[Call], ...] = tuple(deque() for _ in range(CALL_CLASSES))
         self._pump_due = False
+        self._look = world.checkers.look
         self._chance = world.stream("process", number)
         self._tick_us = world.timing.tick_ms * 1000
 
@@ -119,7 +120,7 @@ class Process:
         except PowerLoss:
             self.host.fell()
             return
-        self.world.checkers.look(self)
+        self._look(self)
 
     def _wake(self) -> None:
         self._pump_due = True
