@@ -74,9 +74,7 @@ class Machines:
 
     def new_at(self, address: str) -> Host:
         """An empty server of a new id at this address, a member of nothing."""
-        host = Host(self.world, f"n{len(self.world.hosts) + 1}", None)
-        host.address = address
-        self.world.add_host(host)
+        host = self.world.new_host(address)
         host.start()
         return host
 

@@ -33,12 +33,15 @@ class End(Enum):
 
 
 class Host:
-    """One machine with the server ``id`` on it; ``first`` is set for those that found the cluster."""
+    """One machine with the server ``id`` on it; ``first`` is set for those that found the cluster.
 
-    def __init__(self, world: World, server_id: str, first: Restored | None) -> None:
+    Its ``address`` may be that of a server which is no more.
+    """
+
+    def __init__(self, world: World, server_id: str, first: Restored | None, address: str = "") -> None:
         self.world = world
         self.id = server_id
-        self.address = f"{server_id}:1"
+        self.address = address or f"{server_id}:1"
         self.disk = SimulatedDisk(world.stream("disk", server_id))
         self.process: Process | None = None
         self.paused = False

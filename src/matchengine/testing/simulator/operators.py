@@ -65,9 +65,14 @@ class Operator:
         if lost:
             self._change(leader, ChangeKind.REMOVE_SERVER, lost[0].id)
         elif len(configuration.voters()) < self._world.wanted_voters:
-            host = self._spare(configuration) or self._world.new_host()
+            host = self._spare(configuration) or self._world.new_host(self._vacant_address(configuration))
             host.start()
             self._change(leader, ChangeKind.ADD_VOTER, host.id)
+
+    def _vacant_address(self, configuration: Configuration) -> str:
+        """Where a server was that is past help and no member any more, or ``""``."""
+        gone = [h for h in self._world.hosts.values() if h.damaged and configuration.get(h.id) is None]
+        return next((h.address for h in gone if self._world.host_at(h.address) is h), "")
 
     def _spare(self, configuration: Configuration) -> Host | None:
         """A machine that works and is no voter."""
@@ -157,7 +162,7 @@ class Operator:
     ) -> None:
         process = leader.process
         assert process is not None
-        change = ChangeMembership(kind, server_id, f"{server_id}:1")
+        change = ChangeMembership(kind, server_id, self._world.hosts[server_id].address)
         self._changes += 1
         number, now = self._changes, self._world.timeline.now
         self._pending[number] = (change, now)

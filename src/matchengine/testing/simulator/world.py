@@ -112,9 +112,9 @@ class World:
         self._processes += 1
         return self._processes
 
-    def new_host(self) -> Host:
-        """One more machine, with an empty disk, that belongs to no cluster."""
-        host = Host(self, f"n{len(self.hosts) + 1}", None)
+    def new_host(self, address: str = "") -> Host:
+        """One more machine, with an empty disk, that belongs to no cluster; without an ``address`` it gets a new one."""
+        host = Host(self, f"n{len(self.hosts) + 1}", None, address)
         self.add_host(host)
         return host
 
