@@ -113,7 +113,7 @@ class World:
         return self._processes
 
     def new_host(self, address: str = "") -> Host:
-        """One more machine, with an empty disk, that belongs to no cluster; without an ``address`` it gets a new one."""
+        """One more machine, with an empty disk, that belongs to no cluster; at a new address unless one is given."""
         host = Host(self, f"n{len(self.hosts) + 1}", None, address)
         self.add_host(host)
         return host
