@@ -11,7 +11,7 @@ import pytest
 from matchengine.cluster.processes import free_addresses
 from matchengine.raft.types import Configuration, Restored, Server
 from matchengine.runtime.config import NodeConfig
-from matchengine.runtime.hashicorp.engine import ENGINE, _open_directory
+from matchengine.runtime.hashicorp.directory import ENGINE, open_directory
 from matchengine.runtime.node import Node
 from matchengine.storage.contracts import RecoveryError
 from matchengine.storage.data_dir import DataDir
@@ -196,4 +196,4 @@ def test_the_other_engine_refuses_what_it_would_pass_over(tmp_path):
     force(config, ["127.0.0.1:1"])
     for _ in range(2):
         with pytest.raises(RecoveryError, match=r"peers.json: a node on engine 'hashicorp' takes no members by force"):
-            _open_directory(config)
+            open_directory(config)

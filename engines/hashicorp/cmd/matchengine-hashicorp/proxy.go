@@ -74,8 +74,10 @@ func newProxy(folder string) (*proxy, error) {
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: patience, MinConnectTimeout: time.Second}),
 		grpc.WithInitialWindowSize(window),
 		grpc.WithInitialConnWindowSize(window),
+		// The address answers before the services do: a call that comes in between waits as long as its caller does.
 		grpc.WithDefaultCallOptions(
-			grpc.ForceCodec(codec{}), grpc.MaxCallRecvMsgSize(maxAnswer), grpc.MaxCallSendMsgSize(maxRequest)),
+			grpc.WaitForReady(true), grpc.ForceCodec(codec{}),
+			grpc.MaxCallRecvMsgSize(maxAnswer), grpc.MaxCallSendMsgSize(maxRequest)),
 	)
 	if err != nil {
 		return nil, err
