@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from matchengine.exchange.layout import BATCH_HEADER, COMMAND
@@ -39,6 +39,7 @@ def test_every_message_is_sent_once_and_in_order(messages, batch, books, fractio
 
 
 @given(messages=st.integers(8, 400), fraction=st.floats(0.05, 0.95), batch=st.integers(1, 1000))
+@example(messages=8, fraction=0.95, batch=1)  # nothing follows
 def test_a_stretch_with_a_kill_has_enough_batches_and_starts_at_the_fraction(messages, fraction, batch):
     follow = messages - math.ceil(fraction * messages)
     if follow < IN_FLIGHT_AT_KILL:
@@ -56,6 +57,7 @@ def test_a_stretch_with_a_kill_has_enough_batches_and_starts_at_the_fraction(mes
     fractions=st.lists(st.sampled_from([0.1, 0.3, 0.5, 0.7, 0.9]), max_size=3, unique=True),
     books=st.lists(st.integers(1, 400), max_size=5).map(sorted),
 )
+@example(messages=2, fractions=[0.9], books=[])
 def test_a_handover_is_far_from_kills_and_changes_nothing_else(messages, fractions, books):
     load = workload(messages, [min(book, messages) for book in books])
     try:

@@ -81,7 +81,9 @@ def make_plan(
     if workload.books:
         stretches = _between_books(workload, points)
     else:
-        bounds = sorted({0, *points, workload.messages, *([far] if handover else ())})
+        bounds = [0, *points, workload.messages]
+        if handover and far not in bounds:
+            bounds = sorted((*bounds, far))
         stretches = [(start, end, start in points, None) for start, end in pairwise(bounds)]
     cut = list(_stretches(stretches, batch, window))
     return Plan(tuple(_with_handover(cut, far) if handover else cut))
