@@ -98,6 +98,29 @@ func TestAVoteIsOneRecord(t *testing.T) {
 	}
 }
 
+func TestAVoteInPartsCountsUntilTheFirstRecord(t *testing.T) {
+	disk, err := wal.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer disk.Close()
+	store := &stableStore{StableStore: disk, stop: func(err error) { t.Error(err) }}
+	look := func(term uint64, candidate string) {
+		foundTerm, err := store.GetUint64([]byte(voteTerm))
+		found, err2 := store.Get([]byte(voteCandidate))
+		if err != nil || err2 != nil || foundTerm != term || string(found) != candidate {
+			t.Errorf("a vote for %q in term %d instead of %q in %d (%v, %v)", found, foundTerm, candidate, term, err, err2)
+		}
+	}
+	look(0, "")
+	_ = disk.SetUint64([]byte(voteTerm), 5)
+	_ = disk.Set([]byte(voteCandidate), []byte("a"))
+	look(5, "a")
+	_ = store.SetUint64([]byte(voteTerm), 6)
+	_ = store.Set([]byte(voteCandidate), []byte("b"))
+	look(6, "b")
+}
+
 func TestAVoteThatCannotBeWrittenStopsTheNode(t *testing.T) {
 	disk, err := wal.Open(t.TempDir())
 	if err != nil {

@@ -63,13 +63,26 @@ func (s *stableStore) Get(key []byte) ([]byte, error) {
 // vote is the last one, or nothing before the first.
 func (s *stableStore) vote() (uint64, []byte, error) {
 	record, err := s.StableStore.Get([]byte(vote))
-	if err != nil || len(record) == 0 {
+	if err != nil {
 		return 0, nil, err
+	}
+	if len(record) == 0 {
+		return s.voteInParts()
 	}
 	if len(record) < 8 {
 		return 0, nil, fmt.Errorf("stable store: %s has %d bytes", vote, len(record))
 	}
 	return binary.LittleEndian.Uint64(record), record[8:], nil
+}
+
+// voteInParts is the one of a directory in which Raft itself has written: forgotten, it could be given again.
+func (s *stableStore) voteInParts() (uint64, []byte, error) {
+	term, err := s.StableStore.GetUint64([]byte(voteTerm))
+	if err != nil {
+		return 0, nil, err
+	}
+	candidate, err := s.StableStore.Get([]byte(voteCandidate))
+	return term, candidate, err
 }
 
 func (s *stableStore) watched(key []byte, err error) error {
