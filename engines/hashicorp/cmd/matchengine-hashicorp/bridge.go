@@ -211,8 +211,9 @@ func (b *bridge) orphaned(err error) {
 
 // fail says why and ends the process: what it would do next could be wrong.
 func (b *bridge) fail(err error) {
+	// The other half may not listen, and whoever holds the lock may wait for it or for a disk.
+	time.AfterFunc(lastWords, func() { os.Exit(exitBroken) })
 	log.Printf("stopping: %v", err)
-	_ = b.conn.SetWriteDeadline(time.Now().Add(lastWords)) // whoever holds the lock lets go of it, too
 	b.lock.Lock()
 	_ = writeFrame(b.writer, frameFailure, []byte(err.Error()))
 	_ = b.writer.Flush()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -21,13 +22,14 @@ type watched struct {
 func newWatched() *watched {
 	w := &watched{awake: true, leading: true, asked: make(chan uint64, 100), gaveWay: make(chan time.Duration, 100)}
 	w.pulse = pulse{
-		writes:   &w.finished,
-		ask:      func(ping uint64) { w.asked <- ping },
-		answered: func(ping uint64) bool { return w.answers >= ping },
-		leads:    func() bool { return w.leading },
-		giveWay:  func(silent time.Duration) { w.gaveWay <- silent },
-		stop:     func(err error) { w.stopped = err },
-		patience: 5,
+		ask:       func(ping uint64) { w.asked <- ping },
+		answered:  func(ping uint64) bool { return w.answers >= ping },
+		leads:     func() bool { return w.leading },
+		giveWay:   func(silent time.Duration) { w.gaveWay <- silent },
+		stop:      func(err error) { w.stopped = err },
+		patience:  5,
+		writes:    vigil{acts: &w.finished},
+		handovers: vigil{acts: &durations{}},
 	}
 	return w
 }
@@ -49,6 +51,15 @@ func (w *watched) rounds(count int) {
 	}
 }
 
+// gives is the silence after which it gave way, once it has.
+func (w *watched) gives() time.Duration {
+	silent := <-w.gaveWay
+	for w.handovers.acts.underWay() > 0 {
+		runtime.Gosched()
+	}
+	return silent
+}
+
 func TestALeaderGivesWayWhenItsOtherHalfIsSilent(t *testing.T) {
 	w := newWatched()
 	w.rounds(50)
@@ -58,7 +69,7 @@ func TestALeaderGivesWayWhenItsOtherHalfIsSilent(t *testing.T) {
 		t.Error("too early")
 	}
 	w.rounds(1)
-	if silent := <-w.gaveWay; silent != 5*pulseEvery {
+	if silent := w.gives(); silent != 5*pulseEvery {
 		t.Error(silent)
 	}
 	w.rounds(4)
@@ -66,7 +77,7 @@ func TestALeaderGivesWayWhenItsOtherHalfIsSilent(t *testing.T) {
 	w.rounds(20) // nobody's leader has nothing to give
 	w.leading = true
 	w.rounds(1) // it was elected in its sleep
-	if silent := <-w.gaveWay; silent != 30*pulseEvery {
+	if silent := w.gives(); silent != 30*pulseEvery {
 		t.Error(silent)
 	}
 	w.answers, w.awake = w.pulse.asked, true
@@ -76,8 +87,30 @@ func TestALeaderGivesWayWhenItsOtherHalfIsSilent(t *testing.T) {
 	}
 }
 
+func TestALeaderThatCannotGiveWayEnds(t *testing.T) {
+	limit := int(hangLimit / pulseEvery)
+	w := newWatched()
+	w.rounds(2)
+	w.awake = false
+	w.gaveWay = make(chan time.Duration) // Raft does not come to it
+	w.rounds(5 + limit)
+	if w.stopped != nil {
+		t.Error("too early: ", w.stopped)
+	}
+	w.rounds(2)
+	if w.stopped == nil || !strings.Contains(w.stopped.Error(), "could not be handed over for 10s") {
+		t.Error(w.stopped)
+	}
+	if silent := w.gives(); silent != 5*pulseEvery {
+		t.Error(silent)
+	}
+	if len(w.gaveWay) > 0 {
+		t.Error("it was asked again while it was at it")
+	}
+}
+
 func TestALeaderWhoseLogHangsEnds(t *testing.T) {
-	limit := int(writeLimit / pulseEvery)
+	limit := int(hangLimit / pulseEvery)
 	w := newWatched()
 	for range 3 * limit { // many writes, each in time
 		began := w.finished.begin()
