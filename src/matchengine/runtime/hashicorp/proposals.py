@@ -64,13 +64,15 @@ class Proposals:
                 self._answers.append((entry.index, answer))
 
     def settle(self, number: int, index: Index, error: MatchEngineError | None) -> None:
-        """The command with this number was committed and applied at ``index``, or failed with ``error``."""
+        """The command with this number was committed and applied at ``index``, or failed with ``error``.
+
+        Raises EngineError when nothing was applied at ``index``.
+        """
+        # First: where it is missing, all that wait end together.
+        answer = b"" if error is not None else self._answer(index)
         proposal = self._under_way.pop(number)
         self._bytes -= proposal.size
-        if error is not None:
-            proposal.done(None, error)
-        else:
-            proposal.done(Outcome(index, self._answer(index)), None)
+        proposal.done(None if error is not None else Outcome(index, answer), error)
         if not self._under_way:
             self._answers.clear()
 
