@@ -80,12 +80,15 @@ async def test_requests_arrive_as_sent(world, request_, response):
 @pytest.mark.parametrize(
     "request_", [AppendEntries(4), append(3), RequestVote(2, 5, 1, True), RequestPreVote(2, 5, 1), TimeoutNow()]
 )
-async def test_the_answer_of_another_server_at_the_address_is_none(world, request_):
+async def test_the_answer_of_another_server_at_the_address_is_none(world, request_, caplog):
     """A new server at the address of one that was removed must not vote, acknowledge or confirm in its name."""
     async with world() as w:
         there = await w.serve(accept, server_id="n3")
-        assert await w.send(Server("n2", there.address), request_) == "unanswered"
+        for _ in range(2):
+            assert await w.send(Server("n2", there.address), request_) == "unanswered"
         assert await w.send(there, request_) != "unanswered"
+    told = f"an answer from {there.address} counts for nothing: rpc_header.id: 'n3' has answered at the address of 'n2'"
+    assert caplog.messages == [told]  # once: an operator may have added it under a wrong id, and nothing else would say
 
 
 async def test_a_pipeline_ends_when_another_server_answers(world):
@@ -110,13 +113,15 @@ async def test_a_pipeline_ends_when_another_server_answers(world):
         assert answers == [b"n2", b"n3"]
 
 
-async def test_the_snapshot_answer_of_another_server_is_none(world):
+async def test_the_snapshot_answer_of_another_server_is_none(world, caplog):
     async with world() as w:
         w.outgoing[7] = (1, [b"x"])
         there = await w.serve(lambda call, request: call.answer(InstallSnapshotResponse(1, True)), server_id="n3")
         install = InstallSnapshot(1, SnapshotMeta(7, 1, CONFIGURATION, 1))
         assert await w.send(Server("n2", there.address), install) == "unanswered"
         assert await w.send(there, install) == InstallSnapshotResponse(1, True)
+    (told,) = caplog.messages
+    assert "'n3' has answered at the address of 'n2'" in told
 
 
 async def test_pipeline_keeps_order_while_answers_wait(world):

@@ -10,9 +10,8 @@ from typing import Any, Final
 import grpc
 
 from matchengine.raft.messages import AppendEntries
-from matchengine.raft.types import ServerId
-from matchengine.transport.pending import BROKEN, Pending, raise_if_cancelled
-from matchengine.transport.wire import WireError, decode_response, encode_append_entries
+from matchengine.transport.pending import BROKEN, Decode, Pending, raise_if_cancelled
+from matchengine.transport.wire import WireError, encode_append_entries
 from matchengine.wire import raft_transport_pb2 as pb
 from matchengine.wire.raft_transport_pb2_grpc import RaftTransportStub
 
@@ -28,13 +27,13 @@ class Appender:
 
     def __init__(
         self,
-        peer: ServerId,
         stub: RaftTransportStub,
         header: pb.RPCHeader,
+        decode: Decode,
         deadline_s: float,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        self._peer = peer
+        self._decode = decode
         self._stub = stub
         self._header = header
         self._deadline_s = deadline_s
@@ -129,7 +128,7 @@ class Appender:
     def _answered(self, message: pb.AppendEntriesResponse) -> None:
         if not self._sent:
             raise WireError("an answer without a request")
-        response = decode_response(self._peer, self._sent[0].request, message)
+        response = self._decode(self._sent[0].request, message)
         self._sent.popleft().answered(response)
 
     def _give_up(self) -> None:

@@ -12,12 +12,21 @@ import msgspec
 
 from matchengine.node.contracts import Outcome
 from matchengine.raft.config import Timing
-from matchengine.raft.messages import AppendEntries, InstallSnapshot, Request, RequestPreVote, RequestVote, TimeoutNow
+from matchengine.raft.messages import (
+    AppendEntries,
+    InstallSnapshot,
+    Request,
+    RequestPreVote,
+    RequestVote,
+    Response,
+    TimeoutNow,
+)
 from matchengine.raft.types import Server, ServerId
 from matchengine.transport.appends import Appender
 from matchengine.transport.outbound_snapshot import OpenSnapshot, send_snapshot
 from matchengine.transport.pending import BROKEN, Pending, raise_if_cancelled
 from matchengine.transport.wire import (
+    WireError,
     decode_response,
     encode_append_entries,
     encode_request_pre_vote,
@@ -156,7 +165,7 @@ class _Peer:
         self._loop = loop
         self._channel = grpc.aio.insecure_channel(address, options=_channel_options(deadlines.connect))
         self._stub = RaftTransportStub(self._channel)
-        self._appender = Appender(self.id, self._stub, header, deadlines.append, loop)
+        self._appender = Appender(self._stub, header, self._decode, deadlines.append, loop)
         self._calls: set[asyncio.Task[None]] = set()
         self._snapshot: asyncio.Task[None] | None = None
         self._complaint = ""
@@ -213,7 +222,7 @@ class _Peer:
     async def _small(self, pending: Pending) -> None:
         try:
             message = await self._call(pending.request)
-            response = decode_response(self.id, pending.request, message)
+            response = self._decode(pending.request, message)
         except BROKEN as error:
             raise_if_cancelled()
             pending.unanswered(too_old=_is_too_old(pending.request, error))
@@ -235,18 +244,28 @@ class _Peer:
 
     async def _install(self, pending: Pending, request: InstallSnapshot) -> None:
         try:
-            response = await send_snapshot(self.id, self._stub, self._header, request, self._open_snapshot)
+            response = await send_snapshot(self._stub, self._header, self._decode, request, self._open_snapshot)
+        except WireError:
+            return  # it has been told
         except Exception as error:  # noqa: BLE001 - whatever the store raises, the core tries again
-            self._complain(str(error.details()) if isinstance(error, grpc.aio.AioRpcError) else repr(error))
+            text = str(error.details()) if isinstance(error, grpc.aio.AioRpcError) else repr(error)
+            self._complain(f"sending a snapshot to {self.address} failed: {text}")
         else:
             self._complaint = ""
             pending.answered(response)
 
+    def _decode(self, request: Request, message: Any) -> Response:
+        try:
+            return decode_response(self.id, request, message)
+        except WireError as error:
+            self._complain(f"an answer from {self.address} counts for nothing: {error}")
+            raise
+
     def _complain(self, text: str) -> None:
-        """Log a failure once: to a peer that is down the core tries again and again."""
+        """Log a failure once: the core tries again and again."""
         if text != self._complaint:
             self._complaint = text
-            _logger.warning("sending a snapshot to %s failed: %s", self.address, text)
+            _logger.warning("%s", text)
 
 
 def _is_too_old(request: Request, error: BaseException) -> bool:

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Final, TypeAlias
 
 from matchengine.raft.messages import InstallSnapshot, Response
-from matchengine.raft.types import ServerId, SnapshotMeta
-from matchengine.transport.pending import BROKEN, raise_if_cancelled
-from matchengine.transport.wire import decode_response, encode_install_snapshot, encode_snapshot_data
+from matchengine.raft.types import SnapshotMeta
+from matchengine.transport.pending import BROKEN, Decode, raise_if_cancelled
+from matchengine.transport.wire import encode_install_snapshot, encode_snapshot_data
 from matchengine.wire import raft_transport_pb2 as pb
 from matchengine.wire.raft_transport_pb2_grpc import RaftTransportStub
 
@@ -25,7 +25,11 @@ _ANSWER_S: Final = 300.0
 
 
 async def send_snapshot(
-    peer: ServerId, stub: RaftTransportStub, header: pb.RPCHeader, request: InstallSnapshot, open_snapshot: OpenSnapshot
+    stub: RaftTransportStub,
+    header: pb.RPCHeader,
+    decode: Decode,
+    request: InstallSnapshot,
+    open_snapshot: OpenSnapshot,
 ) -> Response:
     """Stream the snapshot to the peer; the answer, or an error of the store, of the call or TimeoutError."""
     size, chunks = await asyncio.to_thread(open_snapshot, request.snapshot)
@@ -36,7 +40,7 @@ async def send_snapshot(
             await _send(call, encode_install_snapshot(header, request, size), chunks)
         raise_if_cancelled()
         async with asyncio.timeout(_ANSWER_S):
-            return decode_response(peer, request, await call)
+            return decode(request, await call)
     finally:
         call.cancel()
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
 
 import grpc
 
 from matchengine.node.contracts import Outcome
 from matchengine.raft.messages import Request, Response
 from matchengine.transport.wire import WireError
+
+#: The answer to a request out of its message; raises WireError.
+Decode: TypeAlias = Callable[[Request, Any], Response]
 
 #: How a call ends without an answer that can be used.
 BROKEN: Final = (grpc.aio.AioRpcError, asyncio.InvalidStateError, asyncio.CancelledError, WireError)
