@@ -38,6 +38,19 @@ def test_a_raft_process_that_hangs_ends_the_node_and_what_is_under_way(play, mon
     play(scenario, ENGINE)
 
 
+def test_a_raft_process_that_never_speaks_keeps_no_start_waiting(play, monkeypatch, tmp_path):
+    program = tmp_path / "mute"
+    program.write_text("#!/bin/sh\nexec sleep 1000\n")
+    program.chmod(0o755)
+
+    async def scenario(nodes):
+        monkeypatch.setattr(pulse, "ROUND_S", 0.01)
+        with pytest.raises(EngineError, match="lives, but says nothing"):
+            await nodes.start(engine_program=program)
+
+    play(scenario, ENGINE)
+
+
 class Rounds:
     """A loop whose timers the test runs: however late, each is one round."""
 

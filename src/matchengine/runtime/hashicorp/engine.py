@@ -79,7 +79,6 @@ class HashicorpEngine:
         self._last_words = ""
         self._hung_up = asyncio.Event()
         self._control: Control | None = None
-        self._pulse: Pulse | None = None
         self._greetings: set[asyncio.Task[None]] = set()
 
     # --- life ------------------------------------------------------------------------------
@@ -112,6 +111,7 @@ class HashicorpEngine:
         except EngineError:
             self._let_go()
             raise
+        self._pulse = Pulse(self._loop, self._silent)
         self._process.ended.add_done_callback(lambda _: self._ended())
         try:
             await self._ready
@@ -133,8 +133,7 @@ class HashicorpEngine:
         if self._stopped is not None:
             return
         self._stopped = error
-        if self._pulse is not None:
-            self._pulse.stop()
+        self._pulse.stop()
         self._start_failed(error)
         self._fail_everything(error)
         if self._control is not None:
@@ -186,7 +185,6 @@ class HashicorpEngine:
     async def _welcome(self, hello: frames.Hello, connection: socket.socket) -> None:
         if hello.purpose == "control" and self._control is None:
             self._control = control = Control(self._take, self._lost)
-            self._pulse = Pulse(self._loop, self._silent)
             await self._loop.connect_accepted_socket(lambda: control, connection)
             return
         connection.setblocking(True)
@@ -241,8 +239,7 @@ class HashicorpEngine:
     # --- frames ----------------------------------------------------------------------------
 
     def _take(self, kind: Kind, body: bytes) -> None:
-        if self._pulse is not None:
-            self._pulse.heard()
+        self._pulse.heard()
         if self._stopped is not None:
             if kind is Kind.FAILURE:
                 logger.error("the HashiCorp Raft process: %s", body.decode(errors="replace"))
