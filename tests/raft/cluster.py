@@ -323,7 +323,8 @@ class Cluster:
         self.duplication = duplication
         self.disk_delay = disk_delay
         self.snapshot_every = snapshot_every
-        self.limits = limits
+        # More requests under way than a node allows by itself: what they can do to each other is looked for here.
+        self.limits = {"max_partial_requests": 3, **limits}
         self.now = 0
         self.keys = count(1)
         self.tokens = count(1)

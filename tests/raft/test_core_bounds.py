@@ -59,7 +59,7 @@ def test_a_follower_refuses_proposals() -> None:
 
 def test_the_window_bounds_what_is_under_way() -> None:
     """Requests per follower, by number; the rest waits and then leaves in one batch."""
-    bench = Bench(max_inflight_requests=2).lead()
+    bench = Bench(max_inflight_requests=2, max_partial_requests=2).lead()
     for _ in range(5):
         bench.propose(Command(b"x"))
     first, second = bench.appends("n2")

@@ -165,6 +165,11 @@ def busy(world: World) -> None:
     world.think_us = 60_000
 
 
+def crowded(world: World) -> None:
+    """So much under way that frames get longer than a sector."""
+    world.think_us = 15_000
+
+
 def small_appends(world: World) -> None:
     busy(world)
     world.limits["max_append_entries"] = 1
@@ -244,7 +249,7 @@ PLANTED = (
     Planted("the log is acknowledged before it is synced", "PySyncObj#84", "clear stop",
             replaced(SegmentedLog, "_write", write_frame), LOSING),
     Planted("a torn tail is taken as good", "ALICE, OSDI 2014", "log matching",
-            replaced(frames, "body_of", body_unchecked), LOSING, habits=busy),
+            replaced(frames, "body_of", body_unchecked), (F.POWER, F.TORN_SECTOR), habits=crowded),
     Planted("a snapshot gets its name before it is synced", "ALICE, OSDI 2014", "clear stop",
             replaced(SnapshotWriter, "finish", finish_without_sync), (F.POWER, F.SNAPSHOT), habits=short_logs),
     Planted("the session table is missing from the snapshot", "thesis 6.3", "state-machine safety",

@@ -56,6 +56,10 @@ func openBolt(folder string) (*stores, error) {
 	return &stores{logs, stable, snapshots, []io.Closer{logs, stable}}, nil
 }
 
+// segmentBytes is the length of the log's files, each of which takes its room at once.  Every cut of the log's end begins
+// a new one, so that the library's own 64 MiB would fill a small disk with hardly any entries.
+const segmentBytes = 16 << 20
+
 // openWal opens a write-ahead log, which holds the stable store as well, and snapshots in files; stop hears of the
 // first error of either.
 func openWal(folder string, stop func(error)) (*stores, error) {
@@ -63,7 +67,7 @@ func openWal(folder string, stop func(error)) (*stores, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, err
 	}
-	log, err := wal.Open(path)
+	log, err := wal.Open(path, wal.WithSegmentSize(segmentBytes))
 	if err != nil {
 		return nil, fmt.Errorf("log store in %s: %w", path, err)
 	}

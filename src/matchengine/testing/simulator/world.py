@@ -77,6 +77,7 @@ class World:
         self.think_us = chance.choice((200, 400, 1000)) * MS
         self._clients = chance.randrange(2, 5)
         self.learners = chance.choice((0, 0, 0, 1, 2))
+        self.limits["max_partial_requests"] = chance.choice((1, 1, 2, 8))
         self.wanted_voters = nodes
         self.most_members = nodes + 2
 
