@@ -120,8 +120,7 @@ async def test_the_snapshot_answer_of_another_server_is_none(world, caplog):
         install = InstallSnapshot(1, SnapshotMeta(7, 1, CONFIGURATION, 1))
         assert await w.send(Server("n2", there.address), install) == "unanswered"
         assert await w.send(there, install) == InstallSnapshotResponse(1, True)
-    (told,) = caplog.messages
-    assert "'n3' has answered at the address of 'n2'" in told
+    assert sum("'n3' has answered at the address of 'n2'" in told for told in caplog.messages) == 1
 
 
 async def test_pipeline_keeps_order_while_answers_wait(world):
