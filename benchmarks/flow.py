@@ -7,8 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from matchengine.client.exchange import ExchangeClient
+from matchengine.exchange.engine import MatchingEngine
 from matchengine.exchange.layout import BATCH_HEADER, COMMAND, KIND_ORDERS, VERSION
+from matchengine.exchange.order_book import CL_ORD_ID
+from matchengine.exchange.snapshot import SnapshotReader
+from matchengine.replay.commands import cancel
 from matchengine.replay.flash import load_flash
+from matchengine.replay.workload import Workload
 from matchengine.v1.exchange_pb2 import SubmitResponse
 from matchengine.v1.machine_pb2 import SESSION_STATUS_OK
 
@@ -19,11 +24,30 @@ _ACCOUNT_OFFSET = 8
 
 def load_normal(data: Path) -> bytes | None:
     """The packed commands of the published flow; says so and returns None where the file is missing."""
+    workload = _load(data)
+    return None if workload is None else workload.commands
+
+
+def load_normal_closed(data: Path) -> bytes | None:
+    """As :func:`load_normal`, and at the end every order that the flow leaves open is cancelled."""
+    workload = _load(data)
+    return None if workload is None else workload.commands + _cancels(workload)
+
+
+def _load(data: Path) -> Workload | None:
     path = data / "flash" / "normal.bin.xz"
     if path.exists():
-        return load_flash(path).workload.commands
+        return load_flash(path).workload
     print(f"skipped: {path} is missing")
     return None
+
+
+def _cancels(workload: Workload) -> bytes:
+    engine = MatchingEngine()
+    engine.execute(workload.instrument_batch(), 0)
+    for start in range(0, workload.messages, BATCH):
+        engine.execute(workload.batch(start, min(start + BATCH, workload.messages)), 0)
+    return b"".join(cancel(order[CL_ORD_ID] - 1) for order in SnapshotReader(engine.snapshot()).orders())
 
 
 def batches_of_pass(commands: bytes, number: int) -> Iterator[bytes]:

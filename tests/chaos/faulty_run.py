@@ -34,5 +34,6 @@ if __name__ == "__main__":
     if sys.argv[1] != "--inside":
         sys.exit(run_inside([sys.executable, __file__, "--inside", *sys.argv[1:]]))
     _, _, bug, minutes, seed, folder = sys.argv
-    options = Options(float(minutes), int(seed), 3, 8, 150, (FaultyEngine(bug),), Path(folder), None, LANES)
+    engines = (FaultyEngine(bug),)
+    options = Options(float(minutes), int(seed), 3, 8, 150, engines, Path(folder), None, LANES, recovery_s=20)
     sys.exit(run_and_print(options, json=True))

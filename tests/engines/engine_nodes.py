@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Iterable, Iterator, Sequence
 
 from matchengine.cluster.processes import free_addresses
+from matchengine.errors import NotLeaderError
 from matchengine.node.policy import SnapshotPolicy
 from matchengine.raft.config import Timing
 from matchengine.raft.proposals import ChangeKind, ChangeMembership
@@ -110,6 +111,15 @@ async def until(check):
         if found:
             return found
         await asyncio.sleep(0.01)
+
+
+async def reads(node):
+    """A linearizable read, begun again while no leader is known: a busy machine may cost it its place."""
+    while True:
+        try:
+            return await node.read_index()
+        except NotLeaderError:
+            await asyncio.sleep(0.01)
 
 
 async def leads(node):

@@ -1,7 +1,7 @@
 """Nodes of both engines in one cluster: either takes the other's log, and the other's snapshot however large."""
 
 import pytest
-from engine_nodes import Journal
+from engine_nodes import Journal, reads
 
 from matchengine.raft.proposals import ChangeKind
 
@@ -30,7 +30,7 @@ def test_a_node_that_lags_gets_the_snapshot_of_the_other_engine(play, go_program
         assert (after.term, after.role) == (before.term, before.role)  # heartbeats were answered all the time
 
         await leader.propose(b"again")
-        await follower.read_index()
+        await reads(follower)
         await follower.snapshot()
         address = follower.config.address
         await follower.stop()

@@ -65,7 +65,6 @@ def test_three_nodes_on_the_other_engine_and_on_both(shared_data, go_programs, m
     assert len(result["failover_ms"]) == 2
     assert min(result["in_flight_at_kill"]) >= 8
     assert set(result["leader_engines"]) == ENGINES[engine]
-    assert len(result["leader_engines"]) >= 3
     assert len(set(result["state_hashes"])) == 1
 
 

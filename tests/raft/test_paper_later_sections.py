@@ -385,6 +385,8 @@ def test_thesis_6_2_a_leader_without_a_quorum_steps_down() -> None:
     assert bench.status.role is Role.LEADER
     bench.tick(21)
     assert bench.status.role is Role.FOLLOWER
+    reasons = [ready.soft_state.reason for ready in bench.ready if ready.soft_state is not None]
+    assert [reason for reason in reasons if reason] == ["no majority of the voters has answered for a lease"]
 
 
 def test_a_leader_whose_disk_hangs_steps_down_and_stays_down() -> None:

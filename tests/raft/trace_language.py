@@ -230,7 +230,8 @@ class Interpreter:
         node = self.nodes[name]
         if ready.soft_state is not None:
             s = ready.soft_state
-            self._say(name, f"is {s.role.name} term={s.term} leader={s.leader_id or '-'}")
+            reason = f" because {s.reason}" if s.reason else ""
+            self._say(name, f"is {s.role.name} term={s.term} leader={s.leader_id or '-'}{reason}")
         if ready.write is not None:
             node.writes.append(ready.write)
             self._say(name, f"write {_write(ready.write)}")

@@ -32,7 +32,10 @@ class Linearizability(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """All that is printed at the end; ``problems`` are what no fault explains."""
+    """All that is printed at the end; ``problems`` are what no fault explains.
+
+    ``balance`` and ``recovery_s`` are None for a cluster that did not come back after the last fault.
+    """
 
     seed: int
     minutes: float
@@ -44,12 +47,12 @@ class Report(msgspec.Struct, frozen=True):
     operations: Operations
     faults: dict[str, int]
     full_disk_stops: int
-    balance: Balance
+    balance: Balance | None
     linearizability: Linearizability
     hashes_agree: bool
     longest_gap_s: float
     longest_gap_at_s: float
-    recovery_s: float
+    recovery_s: float | None
     memory: dict[str, Series]
     disk: dict[str, Series]
     problems: tuple[str, ...]
@@ -58,11 +61,12 @@ class Report(msgspec.Struct, frozen=True):
     def good(self) -> bool:
         """Whether all holds."""
         linearizable = self.linearizability.verdict is Verdict.LINEARIZABLE
-        return linearizable and self.balance.good and self.hashes_agree and not self.problems
+        balanced = self.balance is not None and self.balance.good
+        return linearizable and balanced and self.hashes_agree and not self.problems
 
     def text(self) -> str:
         """For people."""
-        operations, balance, order = self.operations, self.balance, self.linearizability
+        operations, order = self.operations, self.linearizability
         lines = [
             f"seed {self.seed}, {self.minutes:g} min, {self.nodes} nodes ({', '.join(self.engines)})",
             f"{self.clients} clients; delay and loss by {self.network}; disks: {self.disks}",
@@ -70,20 +74,33 @@ class Report(msgspec.Struct, frozen=True):
             f"outcome unknown: {operations.unknown}; sessions lost: {operations.sessions_lost}",
             f"faults: {sum(self.faults.values())}: " + ", ".join(f"{n} {kind}" for kind, n in self.faults.items()),
             f"stops at a full disk: {self.full_disk_stops}",
-            f"orders {balance.orders:,}, trades {balance.trades:,}, bought {balance.bought:,}, sold {balance.sold:,}",
-            f"lost {balance.lost}, doubled {balance.doubled}, unbalanced {balance.unbalanced}",
+            *_sums(self.balance),
             f"linearizable: {order.verdict} ({order.instruments} instruments, {order.steps:,} steps)",
             f"state hashes agree: {'yes' if self.hashes_agree else 'no'}",
             f"longest time without progress: {self.longest_gap_s:.1f} s, from {self.longest_gap_at_s:.0f} s on",
-            f"after the last fault, whole again in {self.recovery_s:.1f} s",
+            "after the last fault, " + _whole_again(self.recovery_s),
             "place    memory MiB: min  median     max    last     disk MiB: min  median     max    last",
         ]
         for place, memory in self.memory.items():
             lines.append(f"{place:<8}           {_row(memory)}            {_row(self.disk[place])}")
         lines += [f"undecided: {symbol}" for symbol in order.undecided]
         lines += [f"not linearizable: {symbol}: {misfit}" for symbol, misfit in order.misfits.items()]
-        lines += [f"problem: {problem}" for problem in (*balance.problems, *self.problems)]
+        problems = self.problems if self.balance is None else (*self.balance.problems, *self.problems)
+        lines += [f"problem: {problem}" for problem in problems]
         return "\n".join(lines)
+
+
+def _sums(balance: Balance | None) -> list[str]:
+    if balance is None:
+        return []
+    return [
+        f"orders {balance.orders:,}, trades {balance.trades:,}, bought {balance.bought:,}, sold {balance.sold:,}",
+        f"lost {balance.lost}, doubled {balance.doubled}, unbalanced {balance.unbalanced}",
+    ]
+
+
+def _whole_again(recovery_s: float | None) -> str:
+    return "never whole again" if recovery_s is None else f"whole again in {recovery_s:.1f} s"
 
 
 def _row(series: Series) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Final, cast
 
+import grpc
 import msgspec
 
 from matchengine.chaos.engines import Engine
@@ -27,11 +28,11 @@ from matchengine.chaos.traders import Market, Progress, Trader, depth, look
 from matchengine.client.exchange import BUY, SELL, ExchangeClient, ExchangeReader
 from matchengine.client.standing import look as look_at
 from matchengine.cluster.folders import work_folder
+from matchengine.errors import MatchEngineError
 from matchengine.exchange.types import ExecType
 from matchengine.testing.linearizability import Verdict, check
 
 _START_S: Final = 120.0
-_RECOVERY_S: Final = 90.0
 _READ_S: Final = 60.0
 _HASH_S: Final = 60.0
 _SPARE_PLACES: Final = 1
@@ -43,11 +44,22 @@ _TELL_EVERY_S: Final = 10.0
 _PROBE: Final = "PROBE"
 
 
+class _EndState(msgspec.Struct, frozen=True):
+    """What the cluster is after the last fault: its books, the next order and trade number, whether all nodes agree."""
+
+    recovery_s: float
+    depths: dict[str, tuple[Levels, Levels]]
+    next_order_id: int
+    next_trade_id: int
+    agree: bool
+
+
 class Options(msgspec.Struct, frozen=True):
     """How long, how many, and from which seed; ``rate`` is what all clients together do in a second at most.
 
     The history is written to ``history`` if that is given.
-    ``engines`` are dealt to the places in turn; the faults of ``lanes`` go on at the same time.
+    ``engines`` are dealt to the places in turn; the faults of ``lanes`` go on at the same time.  After the last one the
+    cluster has twice ``recovery_s`` to be whole again.
     """
 
     minutes: float
@@ -59,12 +71,14 @@ class Options(msgspec.Struct, frozen=True):
     work_dir: Path | None = None
     history: Path | None = None
     lanes: tuple[Lane, ...] = LANES
+    recovery_s: float = 90.0
 
 
 async def run_chaos(options: Options, tell: Callable[[str], None]) -> Report:
     """A whole run, within a sandbox (see :mod:`matchengine.chaos.sandbox`); ``tell`` hears how it goes.
 
-    Raises ClusterError when the world cannot be built, or when the cluster never starts or never comes back.
+    A cluster that does not come back after the last fault is judged by the history alone, and has failed.  Raises
+    ClusterError when the world cannot be built, or when the cluster never starts.
     """
     with work_folder(options.work_dir) as folder:
         async with _world(options, folder) as (network, cluster):
@@ -116,20 +130,18 @@ class _Run:
         return Trader(number, self._cluster.addresses, self._market, self._history, self._progress, chance, rate)
 
     async def run(self) -> Report:
+        end: _EndState | None = None
         try:
-            recovery_s = await self._trade()
-            self._say("reading every book")
-            depths = await self._final_reads()
-            next_order_id, next_trade_id = await self._probe()
-            standing = await look_at(self._cluster.admin, self._cluster_addresses(), _HASH_S)
+            end = await self._until_the_end()
+        except (MatchEngineError, grpc.aio.AioRpcError) as error:
+            self._faults.problems.append(f"the cluster has no end state: {error}")
         finally:
             if self._options.history is not None:  # of all runs, those are looked at that came to no verdict
                 self._history.write(self._options.history)
-        agree = standing.is_settled and not standing.differing_index
         await self._cluster.stop()
         self._say("judging the history")
         records = list(self._history.records())
-        sums = balance(records, depths, next_order_id, next_trade_id)
+        sums = balance(records, end.depths, end.next_order_id, end.next_trade_id) if end else None
         order = await asyncio.to_thread(self._judge)
         options = self._options
         return Report(
@@ -145,14 +157,23 @@ class _Run:
             self._faults.full_disk_stops,
             sums,
             order,
-            agree,
+            end is not None and end.agree,
             self._progress.longest_gap_s,
             self._progress.longest_gap_at_s,
-            recovery_s,
+            end.recovery_s if end else None,
             self._gauges.memory(),
             self._gauges.disk(),
             tuple(self._faults.problems),
         )
+
+    async def _until_the_end(self) -> _EndState:
+        recovery_s = await self._trade()
+        self._say("reading every book")
+        depths = await self._final_reads()
+        next_order_id, next_trade_id = await self._probe()
+        standing = await look_at(self._cluster.admin, self._cluster_addresses(), _HASH_S)
+        agree = standing.is_settled and not standing.differing_index
+        return _EndState(recovery_s, depths, next_order_id, next_trade_id, agree)
 
     # --- trading under faults --------------------------------------------------------------
 
@@ -181,13 +202,13 @@ class _Run:
     async def _recover(self, closing: asyncio.Event, last: Sequence[asyncio.Task[None]]) -> float:
         """All nodes voters again, and orders acknowledged; then the traders come to their end."""
         healed = time.monotonic()
-        await self._cluster.until("all nodes are voters again", self._cluster.settle, _RECOVERY_S)
+        await self._cluster.until("all nodes are voters again", self._cluster.settle, self._options.recovery_s)
         acknowledged = self._progress.acknowledged
 
         async def trades() -> bool:
             return self._progress.acknowledged > acknowledged
 
-        await self._cluster.until("orders are acknowledged again", trades, _RECOVERY_S)
+        await self._cluster.until("orders are acknowledged again", trades, self._options.recovery_s)
         took_s = time.monotonic() - healed
         closing.set()
         await asyncio.gather(*last)

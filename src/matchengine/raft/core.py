@@ -77,6 +77,7 @@ class Core:
         self._rng = rng
         self._sessions = 0
         self._reported = SoftState(Role.FOLLOWER, self.term, "", "")
+        self._reason = ""
         self.restart_timer(self.ticks.heartbeat_timeout)
         if self.log.last_term > self.term:
             # A crash between a received snapshot and the record of its term.  Nobody got our vote
@@ -98,6 +99,11 @@ class Core:
             self.role = Role.FOLLOWER
             self.restart_timer(self.ticks.heartbeat_timeout)
         self.set_leader(leader_id, leader_address)
+
+    def step_down(self, reason: str) -> None:
+        """Be a follower of nobody in the same term: as a leader it is of no use, for ``reason``."""
+        self.follow(self.term)
+        self._reason = reason
 
     def set_leader(self, leader_id: ServerId, leader_address: str = "") -> None:
         """Remember who leads."""
@@ -210,5 +216,6 @@ class Core:
         """Role, term and leader when they changed since the last call."""
         if not self.soft_state_changed:
             return None
-        self._reported = SoftState(self.role, self.term, self.leader_id, self.leader_address)
+        self._reported = SoftState(self.role, self.term, self.leader_id, self.leader_address, self._reason)
+        self._reason = ""
         return self._reported

@@ -331,8 +331,11 @@ class Leadership:
     def tick(self) -> None:
         """Step down if nobody would notice otherwise; send heartbeats; end a transfer that takes too long."""
         core = self._core
-        if core.write_hangs or not self._hears_quorum():
-            core.follow(core.term)
+        if core.write_hangs:
+            core.step_down("the own disk has not finished a write for an election timeout")
+            return
+        if not self._hears_quorum():
+            core.step_down("no majority of the voters has answered for a lease")
             return
         for progress in self.peers.values():
             if core.now >= progress.heartbeat_at:
@@ -358,7 +361,7 @@ class Leadership:
         core = self._core
         if self._is_leaving and core.log.applied >= core.membership.committed_index:
             self._name_successor()
-            core.follow(core.term)
+            core.step_down("the configuration that is committed gives it no vote")
 
     def _name_successor(self) -> None:
         """Spare the cluster the wait for a timeout."""

@@ -85,12 +85,16 @@ class ReadReady(msgspec.Struct, frozen=True, gc=False):
 
 
 class SoftState(msgspec.Struct, frozen=True, gc=False):
-    """Role, term and known leader; volatile, for observers.  ``leader_id`` is ``""`` when unknown."""
+    """Role, term and known leader; volatile, for observers.  ``leader_id`` is ``""`` when unknown.
+
+    ``reason`` is the text why a leader gave up by itself, once, when it did.
+    """
 
     role: Role
     term: Term
     leader_id: ServerId
     leader_address: str
+    reason: str = ""
 
 
 class Ready(msgspec.Struct, frozen=True):

@@ -155,7 +155,10 @@ class Node:
         """See :class:`matchengine.node.engine.Listener`."""
         leading = state.role is Role.LEADER
         if leading is not self._leading:
-            logger.info("node %s %s in term %d", self.config.id, "leads" if leading else "follows", state.term)
+            reason = f": {state.reason}" if state.reason else ""
+            logger.info(
+                "node %s %s in term %d%s", self.config.id, "leads" if leading else "follows", state.term, reason
+            )
             self._set_leading(leading)
 
     def _set_leading(self, leading: bool) -> None:
