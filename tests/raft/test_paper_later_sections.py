@@ -22,6 +22,7 @@ from matchengine.raft.messages import (
     SnapshotTaken,
     TimeoutNow,
     Unanswered,
+    Written,
 )
 from matchengine.raft.proposals import (
     AbortTransfer,
@@ -404,6 +405,19 @@ def test_a_leader_whose_disk_hangs_steps_down_and_stays_down() -> None:
     bench.written()
     bench.tick(20)
     assert bench.take(RequestPreVote)
+
+
+def test_a_leader_whose_disk_is_slow_goes_on() -> None:
+    """Each write waits behind others for longer than an election takes, but the disk finishes one again and again."""
+    bench = Bench().lead()
+    bench.auto_write = False
+    for _ in range(10):
+        for _ in range(15):
+            bench.propose(Command(b"x"))
+            bench.tick(1)
+            bench.accept("n2", "n3")
+        bench.raft.step(Written(bench.writes[-30].number if len(bench.writes) > 30 else 0))
+    assert bench.status.role is Role.LEADER
 
 
 def test_thesis_6_4_reads_wait_for_an_own_commit_and_a_new_round() -> None:

@@ -129,9 +129,9 @@ def test_a_late_write_does_not_vouch_for_newer_entries() -> None:
     assert first is not None
     assert second is not None
     assert (second.truncate_from, [e.term for e in second.entries]) == (2, [2, 2])
-    writes.written(1)
+    writes.written(1, 0)
     assert log.durable == 1
-    writes.written(2)
+    writes.written(2, 0)
     assert log.durable == 3
 
 
@@ -163,18 +163,21 @@ def test_a_reset_swallows_what_was_gathered() -> None:
     assert (write.reset, write.truncate_from, write.entries) == (meta, None, entries(10, 3))
 
 
-def test_the_age_is_that_of_the_oldest_write() -> None:
-    """In ticks since it was handed out."""
+def test_a_disk_stalls_while_it_finishes_nothing() -> None:
+    """In ticks since the oldest write was handed out, or since another was finished after that."""
     log = log_of(1)
     writes = Writes(log)
-    assert writes.age(5) == 0
-    log.extend(entries(2, 1))
-    writes.take(5)
-    log.extend(entries(3, 1))
-    writes.take(7)
-    assert writes.age(9) == 4
-    writes.written(1)
-    assert writes.age(9) == 2
+    assert writes.stalled_for(5) == 0
+    for index, now in ((2, 5), (3, 7), (4, 8)):
+        log.extend(entries(index, 1))
+        writes.take(now)
+    assert writes.stalled_for(9) == 4
+    writes.written(1, 20)
+    assert writes.stalled_for(29) == 9
+    writes.written(2, 30)
+    assert writes.stalled_for(30) == 0
+    writes.written(3, 31)
+    assert writes.stalled_for(99) == 0
 
 
 # --- progress -----------------------------------------------------------------------------

@@ -146,6 +146,8 @@ class Matcher:
         for head, instrument, owner, invalid, cl_ord_id, orig_cl_ord_id, price, quantity in _unpack(body):
             command += 1
             if owner != account:
+                if not open_orders:
+                    open_orders.clear()  # an emptied dictionary keeps its room otherwise
                 open_orders = self.open_orders(owner)
                 account = owner
             if head == _CANCEL:
@@ -200,6 +202,8 @@ class Matcher:
                     continue
             words = (instrument, owner, invalid, cl_ord_id, orig_cl_ord_id, price, quantity, command)
             self._execute_one(head, words, open_orders, emit)
+        if not open_orders:
+            open_orders.clear()
         return reports
 
     def _execute_one(self, head: int, words: Words, open_orders: dict[int, Order], emit: Emit) -> None:

@@ -62,7 +62,7 @@ T = TypeVar("T")
 _ROUNDS_PER_PUMP = 8
 
 
-class _Waiting(msgspec.Struct, frozen=True, gc=False):
+class _Waiting(msgspec.Struct, frozen=True):
     """A proposal that has become an entry."""
 
     term: Term

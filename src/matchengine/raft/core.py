@@ -155,8 +155,8 @@ class Core:
 
     @property
     def write_hangs(self) -> bool:
-        """Whether the disk has not answered for longer than an election takes."""
-        return self.writes.age(self.now) > self.ticks.election_timeout
+        """Whether the disk has finished nothing for longer than an election takes."""
+        return self.writes.stalled_for(self.now) > self.ticks.election_timeout
 
     # --- log -------------------------------------------------------------------------------
 

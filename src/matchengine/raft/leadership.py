@@ -332,7 +332,7 @@ class Leadership:
         """Step down if nobody would notice otherwise; send heartbeats; end a transfer that takes too long."""
         core = self._core
         if core.write_hangs:
-            core.step_down("the own disk has not finished a write for an election timeout")
+            core.step_down("the own disk has finished no write for an election timeout")
             return
         if not self._hears_quorum():
             core.step_down("no majority of the voters has answered for a lease")

@@ -273,7 +273,7 @@ class Raft:
 
     def _written(self, event: Written) -> None:
         core = self._core
-        core.writes.written(event.number)
+        core.writes.written(event.number, core.now)
         core.outbox.release(event.number)
         self._candidacy.written(event.number)
         self._installer.written(event.number)

@@ -27,7 +27,7 @@ class Status(msgspec.Struct, frozen=True):
     """One server's standing.
 
     ``last_contact`` is how many ticks ago a leader was heard (0 for the leader itself),
-    ``pending_write_age`` for how many ticks the oldest write has been pending,
+    ``disk_stalled_for`` for how many ticks the disk has had a write and finished none,
     ``contradictions`` how many requests came that no correct cluster sends.
     """
 
@@ -49,7 +49,7 @@ class Status(msgspec.Struct, frozen=True):
     committed_configuration: Configuration
     committed_configuration_index: Index
     last_contact: int
-    pending_write_age: int
+    disk_stalled_for: int
     contradictions: int
     peers: tuple[PeerStatus, ...] = ()
     uncommitted_bytes: int = 0
@@ -79,7 +79,7 @@ def status_of(core: Core, leadership: Leadership | None) -> Status:
         committed_configuration=membership.committed,
         committed_configuration_index=membership.committed_index,
         last_contact=0 if leadership else core.now - core.contact,
-        pending_write_age=core.writes.age(core.now),
+        disk_stalled_for=core.writes.stalled_for(core.now),
         contradictions=core.contradictions,
     )
     return status if leadership is None else _with_leadership(status, core, leadership)

@@ -29,6 +29,7 @@ class Writes:
 
     __slots__ = (
         "_compact_to",
+        "_finished_at",
         "_handed_upto",
         "_hard_number",
         "_hard_state",
@@ -45,6 +46,7 @@ class Writes:
         #: Number of the write that is being gathered.
         self.current = 1
         self._pending: deque[_Pending] = deque()
+        self._finished_at = 0
         self._handed_upto: Index = log.last_index
         self._hard_state: HardState | None = None
         self._hard_number = 0
@@ -111,8 +113,9 @@ class Writes:
 
     # --- completing ------------------------------------------------------------------------
 
-    def written(self, number: int) -> None:
+    def written(self, number: int, now: int) -> None:
         """The write ``number`` and all before it are durable."""
+        self._finished_at = now
         while self._pending and self._pending[0].number <= number:
             self._log.durable = max(self._log.durable, self._pending.popleft().upto)
         if self._hard_number <= number:
@@ -137,6 +140,9 @@ class Writes:
                 return pending.number
         return self.current
 
-    def age(self, now: int) -> int:
-        """For how many ticks the oldest pending write has been pending; 0 without one."""
-        return now - self._pending[0].since if self._pending else 0
+    def stalled_for(self, now: int) -> int:
+        """For how many ticks the disk has had a write to do and has finished none; 0 without a pending one.
+
+        A write's own age would say less: behind others in the queue it grows old on a disk that is only slow.
+        """
+        return now - max(self._pending[0].since, self._finished_at) if self._pending else 0

@@ -22,7 +22,7 @@ _MOST: Final = 64 * 1024
 _MOST_BYTES: Final = 64 * 1024 * 1024
 
 
-class _Proposal(msgspec.Struct, frozen=True, gc=False):
+class _Proposal(msgspec.Struct, frozen=True):
     """A command under way, first proposed when ``term`` was known."""
 
     done: Done
