@@ -60,8 +60,8 @@ def environment_of(version: str) -> Path:
         pytest.skip(f"there is no {name} on this machine")
     python = ROOT / "build" / name / "bin" / "python"
     install = [python, "-m", "pip", "install", "--quiet", "-c", ROOT / "constraints.txt", "-e", ROOT, "pytest"]
-    for command in ([found[0], "-m", "venv", python.parents[1]], install):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    for step in ([found[0], "-m", "venv", python.parents[1]], install):
+        done = subprocess.run(step, capture_output=True, text=True, check=False)
         if done.returncode:
             pytest.skip(f"no environment for {name}: {done.stderr.strip()[-200:]}")
     return python
