@@ -16,6 +16,8 @@ PROGRESS: Final = "progress"
 AGREEMENT: Final = "agreement"
 CLEAR_STOP: Final = "clear stop"
 COMMITTED_IN_ORDER: Final = "committed in order"
+#: No rule that could be left out: whatever raised an error is at fault, and the run cannot go on.
+UNEXPECTED: Final = "unexpected error"
 
 
 class InvariantError(AssertionError):

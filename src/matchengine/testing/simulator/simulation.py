@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from matchengine.testing.simulator.faults import ALL, Fault, Schedule
-from matchengine.testing.simulator.invariants import AGREEMENT, PROGRESS, InvariantError
+from matchengine.testing.simulator.invariants import AGREEMENT, PROGRESS, UNEXPECTED, InvariantError
 from matchengine.testing.simulator.oracle import digest
 from matchengine.testing.simulator.timeline import SECOND
 from matchengine.testing.simulator.trace import WORLD
@@ -60,16 +62,27 @@ def run(plan: Plan, workload: Workload | None = None, *, traced: bool = False) -
             simulation.run()
         except InvariantError as error:
             failure = error
-            world.note(WORLD, f"FAILED: {error}")
+        except Exception as error:  # noqa: BLE001 - whoever raised it, the seed and the schedule have to be told
+            failure = _unexpected(error)
+    if failure is not None:
+        world.note(WORLD, f"FAILED: {failure}")
     return Result(
         plan,
         failure,
         world.timeline.steps,
         world.timeline.now,
         dict(world.counts),
-        simulation.schedule.log,
+        simulation.faults,
         world.trace.lines() if traced else (),
     )
+
+
+def _unexpected(error: Exception) -> InvariantError:
+    """An error as a broken rule; of its traceback only the last line, since paths differ from machine to machine."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    failure = InvariantError(UNEXPECTED, f"{error!r} in {last.name}, {Path(last.filename).name}:{last.lineno}")
+    failure.__cause__ = error
+    return failure
 
 
 @contextmanager
@@ -88,13 +101,16 @@ class _Simulation:
     def __init__(self, world: World, plan: Plan) -> None:
         self._world = world
         self._plan = plan
-        world.start()
-        self.schedule = Schedule(world, plan.faults, None if plan.keep is None else frozenset(plan.keep))
+        self.faults: Sequence[tuple[int, int, str]] = ()
 
     def run(self) -> None:
-        self._world.timeline.run_to(self._plan.steps)
-        self.schedule.stop()
-        self._world.note(WORLD, "the faults are over")
+        world, plan = self._world, self._plan
+        world.start()
+        schedule = Schedule(world, plan.faults, None if plan.keep is None else frozenset(plan.keep))
+        self.faults = schedule.log
+        world.timeline.run_to(plan.steps)
+        schedule.stop()
+        world.note(WORLD, "the faults are over")
         self._recover()
 
     def _recover(self) -> None:
