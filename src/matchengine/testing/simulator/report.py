@@ -8,7 +8,7 @@ from typing import Final
 from matchengine.testing.simulator.faults import ALL, Fault
 from matchengine.testing.simulator.simulation import Plan, Result, run
 from matchengine.testing.simulator.timeline import SECOND
-from matchengine.testing.simulator.workloads import Workload
+from matchengine.testing.simulator.workloads import ExchangeWorkload, Workload
 
 _SHOWN_LINES: Final = 60
 _HOUR_US: Final = 3600 * SECOND
@@ -26,6 +26,26 @@ def command(plan: Plan) -> str:
     return " ".join(words)
 
 
+def call(plan: Plan, workload: Workload) -> str:
+    """The call that runs ``plan`` again with a workload that the command line does not know."""
+    words = [f"seed={plan.seed}, steps={plan.steps}"]
+    if plan.nodes != Plan(0).nodes:
+        words.append(f"nodes={plan.nodes}")
+    if plan.faults != ALL:
+        words.append(f"faults=({' '.join(f'Fault.{kind.name},' for kind in plan.faults)})")
+    if plan.keep is not None:
+        words.append(f"keep={plan.keep}")
+    return f"run(Plan({', '.join(words)}), {type(workload).__name__}())"
+
+
+def _is_default(workload: Workload | None) -> bool:
+    return workload is None or type(workload) is ExchangeWorkload
+
+
+def _again(plan: Plan, workload: Workload | None) -> str:
+    return command(plan) if workload is None or _is_default(workload) else call(plan, workload)
+
+
 def schedule(result: Result) -> list[str]:
     """The faults of a run, one a line."""
     return [f"  #{number:<5}{at / SECOND:>12.6f} s  {text}" for number, at, text in result.faults]
@@ -34,14 +54,15 @@ def schedule(result: Result) -> list[str]:
 def failure_report(first: Result, shrunk: Result, workload: Workload | None = None) -> str:
     """Everything about a failure: seed, commands, the smallest schedule, and the end of its trace in columns."""
     trace = run(shrunk.plan, workload, traced=True).trace
+    more = "--trace" if _is_default(workload) else "traced=True"
     smaller = f"{len(first.faults)} faults to {len(shrunk.faults)}, {first.steps} steps to {shrunk.steps}"
     lines = [
         f"seed {first.plan.seed} FAILED at step {first.steps}: {first.failure}",
-        f"again:  {command(first.plan)}",
-        f"shrunk: {command(shrunk.plan)}",
+        f"again:  {_again(first.plan, workload)}",
+        f"shrunk: {_again(shrunk.plan, workload)}",
         f"        {smaller}: {shrunk.failure}",
         *schedule(shrunk),
-        f"the trace's last {_SHOWN_LINES} lines (all of it: add --trace):",
+        f"the trace's last {_SHOWN_LINES} lines (all of it: add {more}):",
         trace[0],
         *trace[1:][-_SHOWN_LINES:],
     ]
