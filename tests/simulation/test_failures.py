@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import msgspec
 import pytest
 from plants import always
 
 from matchengine.raft.log import RaftLog
 from matchengine.raft.types import Entry
 from matchengine.testing.simulator import Chance, Fault, Plan, Workload, failure_report, run, shrink
+from matchengine.testing.simulator.report import command
+from matchengine.testing.simulator.simulation import named
 
 
 class Forgetful:
@@ -78,3 +81,10 @@ def test_kinds_of_faults_are_named_in_the_call() -> None:
 def _report_of(plan: Plan) -> list[str]:
     result = run(plan, ForgetfulWorkload())
     return failure_report(result, result, ForgetfulWorkload()).split("\n")
+
+
+def test_the_command_makes_the_same_run_whatever_the_order_of_the_faults() -> None:
+    plan = Plan(seed=4, steps=3000, faults=(Fault.PARTITION, Fault.KILL, Fault.ONE_WAY))
+    words = command(plan).split()
+    again = msgspec.structs.replace(plan, faults=named(words[words.index("--faults") + 1].split(",")))
+    assert run(again).faults == run(plan).faults

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -172,10 +172,10 @@ class _Simulation:
                 world.fail(AGREEMENT, f"{server.id} and {leader.id} know different members")
 
 
-def named(kinds: Collection[str]) -> tuple[Fault, ...]:
-    """Kinds of faults by their names; ValueError for one that is none."""
+def named(kinds: Sequence[str]) -> tuple[Fault, ...]:
+    """Kinds of faults by their names, in this order, which is part of the run; ValueError for one that is none."""
     known = {kind.value: kind for kind in Fault}
     unknown = sorted(set(kinds) - known.keys())
     if unknown:
         raise ValueError(f"faults: {', '.join(unknown)} is none of {', '.join(known)}")
-    return tuple(kind for kind in Fault if kind.value in set(kinds))
+    return tuple(known[kind] for kind in dict.fromkeys(kinds))
