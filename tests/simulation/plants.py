@@ -33,7 +33,7 @@ from matchengine.raft.progress import Progress
 from matchengine.raft.quorum import majority, reached_by_majority
 from matchengine.raft.ready import ReadReady, ReceiveSnapshot
 from matchengine.raft.types import Entry, EntryType, HardState, SnapshotMeta
-from matchengine.sessions import SessionMachine
+from matchengine.sessions import ANSWER, SessionMachine
 from matchengine.storage import frames
 from matchengine.storage.files import replace_file
 from matchengine.storage.log import SegmentedLog
@@ -353,6 +353,15 @@ def execute_again(original: Callable[..., bytes], self: SessionMachine, entry: E
     if session is not None and session.acknowledged < sequence <= session.last:
         session.last = sequence - 1
     return original(self, entry, session_id, sequence, acknowledged)
+
+
+def answer_shortly(original: Callable[..., bytes], self: SessionMachine, entry: Entry, *numbers: int) -> bytes:
+    """A retry is told that its command was executed, and where, but not with which result."""
+    session_id, sequence, acknowledged = numbers
+    session = self._sessions.get(session_id)
+    is_known = session is not None and session.acknowledged < sequence <= session.last
+    answer = original(self, entry, session_id, sequence, acknowledged)
+    return answer[: ANSWER.size] if is_known else answer
 
 
 def renumber(self: CommandQueue[Any, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from matchengine.raft.configuration import decode_configuration
 from matchengine.raft.quorum import majority
 from matchengine.raft.types import Configuration, Entry, EntryType, HardState, Index, Restored, Role, ServerId, Term
-from matchengine.sessions import ENVELOPE, SessionAnswer
+from matchengine.sessions import ENVELOPE, SessionAnswer, decode_answer
 from matchengine.storage.contracts import StorageError
 from matchengine.testing.simulator.checkers import Checker
 from matchengine.testing.simulator.invariants import AGREEMENT, COMMITTED_IN_ORDER, PROGRESS, Seen, View
@@ -179,6 +179,9 @@ class AcknowledgedKept(Checker):
         entry = seen.entry(index) if seen.first_committed <= index <= seen.last_committed else None
         if entry is None or entry.data[ENVELOPE.size :] != ticket.command:
             self.broken(f"{client.id} was told that its command {ticket.number} stands at {index}; it does not")
+        executed = self.world.checkers.oracle.executed(index)
+        if executed is None or decode_answer(executed[1]) != answer:
+            self.broken(f"{client.id} was told another answer to its command {ticket.number} than entry {index} has")
 
 
 class ExactlyOnce(Checker):
