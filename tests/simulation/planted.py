@@ -65,6 +65,7 @@ from matchengine.raft.install import Installer
 from matchengine.raft.leadership import Leadership
 from matchengine.raft.log import RaftLog
 from matchengine.raft.progress import Progress
+from matchengine.raft.types import Configuration
 from matchengine.raft.writes import Writes
 from matchengine.sessions import SessionMachine
 from matchengine.storage import frames
@@ -258,6 +259,9 @@ PLANTED = (
     Planted("sessions expire by each node's own clock", "thesis 6.3", "state-machine safety",
             several(around(SessionMachine, "_expire", expire_by_own_clock), around(Witness, "__init__", remember_host)),
             (F.CLOCK_JUMP,), 3, 20000, habits=short_sessions),
+    Planted("non-voters count as voters", "", "real majorities",
+            replaced(Configuration, "voters", lambda self: tuple(s.id for s in self.servers)),
+            ELECTIONS, habits=learning),
     Planted("two membership changes at once", "thesis 4.1, 2015 correction", "real majorities",
             replaced(Leadership, "_may_change", always), MEMBERS, 5),
     Planted("a leader that removes itself still counts", "thesis 4.2.2", "real majorities",
