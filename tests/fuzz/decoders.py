@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError
 from google_crc32c import extend
 
 from matchengine.client.targets import target_addresses
+from matchengine.errors import EngineError
 from matchengine.exchange import layout
 from matchengine.exchange.engine import MatchingEngine
 from matchengine.exchange.instruments import Instrument
@@ -42,6 +43,7 @@ from matchengine.raft.types import Configuration, Entry, HardState, Server, Snap
 from matchengine.replay.errors import InputError
 from matchengine.replay.flash import HEADER, MAGIC, RECORD, load_flash
 from matchengine.replay.lobster import load_lobster
+from matchengine.runtime.hashicorp import frames as bridge
 from matchengine.service.batches import check_orders
 from matchengine.service.errors import InvalidArgumentError
 from matchengine.service.instruments import pack_instrument
@@ -458,6 +460,34 @@ def _serialized(message: Any) -> bytes:
     return message.SerializeToString()
 
 
+# --- the bridge to HashiCorp Raft ---------------------------------------------------------
+
+
+def _bridge(data: bytes) -> None:
+    """Cut anywhere, a stream gives the same frames."""
+    found = list(bridge.FrameReader().feed(data))
+    reader = bridge.FrameReader()
+    middle = len(data) // 2
+    assert [*reader.feed(data[:middle]), *reader.feed(data[middle:])] == found
+    for kind, body in found:
+        _bridge_body(kind, body)
+
+
+def _bridge_body(kind: bridge.Kind, body: bytes) -> None:
+    if kind is bridge.Kind.ENTRIES:
+        assert bridge.decode_entries(body)
+    elif kind is bridge.Kind.OUTCOME:
+        assert bridge.decode_outcome(body).more == body[17:]
+    elif kind in (bridge.Kind.HELLO, bridge.Kind.STATE):
+        bridge.decode_json(body, bridge.Hello if kind is bridge.Kind.HELLO else bridge.Standing)
+    elif kind in (bridge.Kind.CAPTURE, bridge.Kind.RELEASE, bridge.Kind.END):
+        bridge.decode_number(body)
+
+
+_HELLO = msgspec.json.encode(bridge.Hello(bridge.VERSION, "a"))
+_STATE = msgspec.json.encode(bridge.Standing("leader", 3, "a", "host:1"))
+_BRIDGE_ENTRIES = struct.pack("<I", 1) + struct.pack("<QQBqII", 5, 2, 0, 1, 7, 1) + b"commandx"
+
 # --- replays and targets ------------------------------------------------------------------
 
 
@@ -566,6 +596,16 @@ DECODERS: dict[str, Decoder] = {
         ),
     ),
     **_rpc_decoders(),
+    "bridge": Decoder(
+        _bridge,
+        (EngineError,),
+        (
+            bridge.frame(bridge.Kind.HELLO, _HELLO) + bridge.frame(bridge.Kind.STATE, _STATE),
+            bridge.frame(bridge.Kind.ENTRIES, _BRIDGE_ENTRIES),
+            bridge.frame(bridge.Kind.OUTCOME, struct.pack("<QBQ", 1, 0, 9) + b"result"),
+            bridge.frame(bridge.Kind.CAPTURE, struct.pack("<Q", 4)) + bridge.frame(bridge.Kind.END, bytes(8)),
+        ),
+    ),
     "flash recording": Decoder(_flash("x.bin"), (InputError,), (_FLASH,)),
     "compressed recording": Decoder(_flash("x.bin.xz"), (InputError,), (lzma.compress(_FLASH),)),
     "lobster recording": Decoder(_lobster, (InputError,), (_LOBSTER,)),

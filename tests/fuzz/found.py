@@ -38,6 +38,11 @@ def _huge_dictionary() -> bytes:
     return bytes(data)
 
 
+def _hello(fields: bytes) -> bytes:
+    body = b'{"version":2,' + fields + b"}"
+    return struct.pack("<IB", len(body) + 1, 1) + body
+
+
 _CONFIGURATION = b"\x81\xa7Servers\x91\x83\xa7Address\xdb\0\1\0\0" + b"a" * 65536 + b"\xa2ID\xa1a\xa8Suffrage\0"
 
 #: Decoder and bytes of each; the key says what happened.
@@ -50,6 +55,8 @@ FOUND: dict[str, tuple[str, bytes]] = {
         "exchange snapshot",
         _overwritten("exchange snapshot", 26, b"\xff" * 8),
     ),
+    "a hello that is not UTF-8: UnicodeDecodeError": ("bridge", _hello(b'"node":"\xff"')),
+    "a hello nested deeply: RecursionError": ("bridge", _hello(b'"node":"a","x":' + b"[" * 2000)),
     "an address that cannot be encoded again: OverflowError": ("configuration", _CONFIGURATION),
     "snapshot meta data nested deeply: RecursionError": (
         "snapshot file",

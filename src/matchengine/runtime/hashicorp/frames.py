@@ -216,5 +216,5 @@ def decode_json(body: bytes, kind: type[T]) -> T:
     """A JSON body; raises EngineError for another."""
     try:
         return msgspec.json.decode(body, type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise EngineError(f"bridge: {error}") from error
