@@ -73,6 +73,11 @@ class SimulatedDisk:
         """There is space again."""
         self._full = False
 
+    def disarm(self) -> None:
+        """Nothing that waits for a call of the process strikes any more; a process that has ended stays so."""
+        self._calls_left = 0
+        self._failing = ""
+
     @property
     def is_troubled(self) -> bool:
         """Whether a fault waits or lasts."""

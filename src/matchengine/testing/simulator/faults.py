@@ -147,6 +147,7 @@ class Faults:
             host.resume()
             host.disk.hangs_until = 0
             host.disk.repair()
+            host.disk.disarm()
             host.down_until = 0
             host.tick_us = world.timing.tick_ms * MS
 
