@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import grpc
+import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha import reflection_pb2
@@ -50,6 +51,15 @@ async def test_a_watcher_sees_every_lasting_change(node, serving):
         assert (await watch.read()).status == SERVING
         await asyncio.gather(*(statuses(channel, name) for name in APPLICATION))
         watch.cancel()
+
+
+async def test_a_watch_whose_bytes_are_no_message_is_refused_without_a_traceback(node, serving, caplog):
+    async with serving(node, machine_services) as channel:
+        watch = channel.unary_stream("/grpc.health.v1.Health/Watch")(b"\xff\xff")
+        with pytest.raises(grpc.aio.AioRpcError, match="the bytes are no message of this method") as caught:
+            await watch.read()
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert not caplog.records
 
 
 async def test_a_slow_update_does_not_outlive_a_later_one(node):

@@ -65,6 +65,22 @@ async def test_what_is_refused_never_reaches_the_handler(world, request_, text):
         assert seen == []
 
 
+@pytest.mark.parametrize("method", ["AppendEntries", "RequestVote", "RequestPreVote", "TimeoutNow", "InstallSnapshot"])
+async def test_bytes_that_are_no_message_are_refused_without_a_traceback(world, caplog, method):
+    seen = []
+    async with world() as w:
+        member = await w.serve(lambda *a: seen.append(a))
+        async with grpc.aio.insecure_channel(member.address) as channel:
+            path = f"/RaftTransport/{method}"
+            if method == "InstallSnapshot":
+                call = channel.stream_unary(path)(iter([b"\xff\xff"]))
+            else:
+                call = channel.unary_unary(path)(b"\xff\xff")
+            assert await refusal(call) == (grpc.StatusCode.UNKNOWN, "the request is malformed")
+    assert not seen
+    assert not caplog.records
+
+
 async def test_failure_of_the_core_is_unknown_with_its_text(world):
     async with world() as w, Foreign(await w.serve(lambda call, _: call.fail("transport shutdown"))) as stub:
         assert await refusal(stub.RequestVote(pb.RequestVoteRequest(rpc_header=GO))) == (

@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError, Message
 from matchengine.node.contracts import InboundCall
 from matchengine.raft.messages import Request
 from matchengine.transport.inbound import Call, CreateSink, SnapshotCall
+from matchengine.transport.strict import strict
 from matchengine.transport.wire import (
     WireError,
     decode_append_entries,
@@ -35,6 +36,7 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 _MAX_OUTSTANDING: Final = 64
 #: A peer that is refused asks again and again; the log gets a line so often.
 _COMPLAINT_EVERY_S: Final = 10.0
+_MALFORMED: Final = "the request is malformed"
 
 _logger = logging.getLogger(__name__)
 
@@ -90,9 +92,7 @@ class RaftTransportService(RaftTransportServicer):
     async def InstallSnapshot(
         self, request_iterator: AsyncIterator[pb.InstallSnapshotRequest], context: Context
     ) -> Message:
-        first = await context.read()
-        if first is grpc.aio.EOF:
-            await _fail(context, "EOF")
+        first = await _read_first(context)
         try:
             call = SnapshotCall(*decode_header(first), first.data, context, self._create_sink)
             request = decode_install_snapshot(first)
@@ -115,7 +115,7 @@ class RaftTransportService(RaftTransportServicer):
             while (message := await context.read()) is not grpc.aio.EOF:
                 await calls.put(self._take(message, decode_append_entries))
         except DecodeError:
-            await calls.put(_refused("the request is malformed"))
+            await calls.put(_refused(_MALFORMED))
         finally:
             await calls.put(None)
 
@@ -151,6 +151,17 @@ def _refused(text: str) -> Call:
     return call
 
 
+async def _read_first(context: Context) -> Any:
+    """The first message of a stream; without one the call ends here."""
+    try:
+        first = await context.read()
+    except DecodeError:
+        await _fail(context, _MALFORMED)
+    if first is grpc.aio.EOF:
+        await _fail(context, "EOF")
+    return first
+
+
 async def _fail(context: Context, text: str) -> NoReturn:
     await context.abort(grpc.StatusCode.UNKNOWN, text)
     raise AssertionError("abort raises")
@@ -158,4 +169,8 @@ async def _fail(context: Context, text: str) -> NoReturn:
 
 def add_transport(service: RaftTransportService, server: grpc.aio.Server) -> None:
     """Serve the Raft transport."""
-    add_RaftTransportServicer_to_server(service, server)
+    add_RaftTransportServicer_to_server(service, strict(server, _refuse_malformed))
+
+
+async def _refuse_malformed(context: Context) -> NoReturn:
+    await _fail(context, _MALFORMED)
