@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from matchengine.raft.types import HardState
 from matchengine.storage.contracts import DataDirError
 from matchengine.storage.data_dir import DataDir
 from matchengine.storage.storage import open_storage
@@ -81,9 +82,18 @@ def test_a_foreign_or_damaged_node_file_is_refused(tmp_path, content, message):
 @pytest.mark.parametrize("name", ["raft.db", "logs.dat", "stable.dat", "snapshots"])
 def test_a_hashicorp_directory_is_refused_untouched(tmp_path, name):
     (tmp_path / name).mkdir() if name == "snapshots" else (tmp_path / name).write_bytes(b"x")
-    with pytest.raises(DataDirError, match=f"looks like a HashiCorp Raft directory .found {name}"):
+    with pytest.raises(DataDirError, match=f"looks like a HashiCorp Raft directory; .* .found {name}"):
         DataDir.open(tmp_path, "node-a")
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_node_that_lost_its_node_file_is_not_taken_for_hashicorps(tmp_path):
+    storage = open_storage(tmp_path, "node-a")
+    storage.stable.save(HardState(1))
+    storage.close()
+    (tmp_path / "node.json").unlink()
+    with pytest.raises(DataDirError, match=r"lost its node\.json; restore the file from a copy .found log"):
+        DataDir.open(tmp_path, "node-a")
 
 
 def test_a_directory_with_other_files_is_refused_untouched(tmp_path):
