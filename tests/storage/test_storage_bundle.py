@@ -64,6 +64,24 @@ def test_what_was_performed_is_restored(reopen, make_entries):
     assert reopen().restore() == expected
 
 
+def test_a_log_that_is_gone_is_not_begun_anew(reopen, simulated, make_entries):
+    reopen().perform([Write(1, hard_state=HardState(3, "a"), entries=tuple(make_entries(1, 5)))])
+    for name in simulated.listdir(PATH / "log"):
+        simulated.unlink(PATH / "log" / name)
+    for _ in range(2):
+        with pytest.raises(CorruptionError, match=r"log: there is no segment, but stable holds term 3; restore"):
+            reopen()
+
+
+def test_a_crash_while_a_snapshot_replaces_the_log_is_no_loss(reopen, simulated, make_entries, meta):
+    storage = reopen()
+    storage.perform([Write(1, hard_state=HardState(1, "a"), entries=tuple(make_entries(1, 5)))])
+    taken = take_snapshot(storage, meta(9))
+    for name in simulated.listdir(PATH / "log"):
+        simulated.unlink(PATH / "log" / name)
+    assert reopen().restore() == Restored(HardState(1, "a"), taken, ())
+
+
 def test_several_writes_take_one_sync_and_one_save(reopen, simulated, make_entries):
     storage = reopen()
     calls = []

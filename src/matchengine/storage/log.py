@@ -32,6 +32,11 @@ def random_salt() -> int:
     return secrets.randbits(32)
 
 
+def is_absent(fs: FileSystem, directory: Path) -> bool:
+    """Whether ``directory`` holds no segment, so that opening the log makes an empty one."""
+    return not fs.exists(directory) or not any(name.endswith(SUFFIX) for name in fs.listdir(directory))
+
+
 class SegmentedLog:
     """A :class:`~matchengine.storage.contracts.LogStore`; not for use by several threads at once.
 

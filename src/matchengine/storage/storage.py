@@ -10,10 +10,10 @@ import msgspec
 
 from matchengine.raft.ready import Write
 from matchengine.raft.types import Entry, HardState, Restored, SnapshotMeta
-from matchengine.storage.contracts import DataDirError, StorageError
+from matchengine.storage.contracts import CorruptionError, DataDirError, StorageError
 from matchengine.storage.data_dir import DataDir
 from matchengine.storage.files import FileSystem, Fuse, OsFileSystem
-from matchengine.storage.log import SEGMENT_BYTES, SegmentedLog, random_salt
+from matchengine.storage.log import SEGMENT_BYTES, SegmentedLog, is_absent, random_salt
 from matchengine.storage.peers_file import PeersFile
 from matchengine.storage.snapshots import RETAIN, SnapshotFiles
 from matchengine.storage.stable import StableFile
@@ -164,8 +164,23 @@ def open_storage(
     try:
         snapshots = SnapshotFiles(fs, data_dir.snapshots_path, fuse, retain=retain_snapshots)
         stable = StableFile(fs, data_dir.stable_path, fuse)
+        _refuse_lost_log(fs, data_dir, stable, snapshots)
         log = SegmentedLog(fs, data_dir.log_path, fuse, segment_bytes=segment_bytes, new_salt=new_salt)
     except BaseException:
         data_dir.close()
         raise
     return Storage(data_dir, log, stable, snapshots, PeersFile(fs, data_dir.peers_path, fuse), fuse)
+
+
+def _refuse_lost_log(fs: FileSystem, data_dir: DataDir, stable: StableFile, snapshots: SnapshotFiles) -> None:
+    """Refuse to begin an empty log where one has been: what this node acknowledged would be forgotten.
+
+    No crash explains it: the log is there before the first term is saved, and as a whole it is only ever replaced
+    when a snapshot holds all of it.
+    """
+    if not is_absent(fs, data_dir.log_path) or not fs.exists(data_dir.stable_path) or snapshots.newest() is not None:
+        return
+    raise CorruptionError(
+        f"{data_dir.log_path}: there is no segment, but {data_dir.stable_path.name} holds term {stable.load().term}; "
+        f"restore the files from a copy, or {_REJOIN}"
+    )
