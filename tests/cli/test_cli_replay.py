@@ -1,6 +1,9 @@
 """What ``matchengine replay`` accepts, and the object that it prints."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -169,3 +172,18 @@ def test_no_event_loop_stands_between_ctrl_c_and_what_needs_none(path, monkeypat
     assert main(["replay", path, "--format", "flash", "--nodes", "0"]) == 0
     with pytest.raises(AssertionError, match="event loop"):
         main(["replay", path, "--format", "flash", "--nodes", "1"])
+
+
+@pytest.mark.parametrize(("full", "code", "said"), [(False, 141, ""), (True, 3, "No space left on device")])
+def test_output_without_a_place_to_go_is_told_in_one_line_and_is_no_difference(path, full, code, said):
+    if full:
+        out = os.open("/dev/full", os.O_WRONLY)
+    else:
+        unread, out = os.pipe()
+        os.close(unread)
+    command = [sys.executable, "-m", "matchengine.cli.main", "replay", path, "--format", "flash", "--nodes", "0"]
+    done = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(out)
+    assert done.returncode == code
+    assert said in done.stderr
+    assert done.stderr.count("\n") == (1 if said else 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from collections.abc import Callable
 from enum import IntEnum
@@ -41,6 +43,8 @@ def explained(command: Callable[P, object]) -> Callable[P, int]:
         except MatchEngineError as error:
             complain(error)
             return Exit.ENVIRONMENT
+        except OSError as error:
+            return _give_up_output(error)
         except KeyboardInterrupt:
             return 130
         return code if isinstance(code, int) else Exit.OK
@@ -49,5 +53,16 @@ def explained(command: Callable[P, object]) -> Callable[P, int]:
 
 
 def complain(text: object) -> None:
-    """One line of trouble on stderr."""
-    print(f"matchengine: {text}", file=sys.stderr, flush=True)
+    """One line of trouble on stderr, if anybody still reads it."""
+    with contextlib.suppress(BrokenPipeError):
+        print(f"matchengine: {text}", file=sys.stderr, flush=True)
+
+
+def _give_up_output(error: OSError) -> int:
+    """The exit code when what was to be printed has no place to go; never that of a difference found."""
+    with contextlib.suppress(OSError), open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())  # Python writes what is left once more when it ends
+    if isinstance(error, BrokenPipeError):
+        return 141  # as the shell says of a program that SIGPIPE has ended, and as quietly
+    complain(error)
+    return Exit.ENVIRONMENT
