@@ -121,6 +121,11 @@ def test_reports_never_replace_the_recording(path, capsys):
     folder = Path(path).parent
     assert main(["replay", str(folder), "--format", "lobster", "--nodes", "0", "--reports", path]) == 2
     assert "would overwrite the recording" in capsys.readouterr().err
+    other_name = folder.parent / "linked.bin"
+    other_name.hardlink_to(path)
+    for recording, form in ((path, "flash"), (str(folder), "lobster")):
+        assert main(["replay", recording, "--format", form, "--nodes", "0", "--reports", str(other_name)]) == 2
+        assert "would overwrite the recording" in capsys.readouterr().err
     assert Path(path).read_bytes() == before
 
 

@@ -75,8 +75,16 @@ class ReplayOptions(msgspec.Struct, frozen=True):
             raise InputError(f"--expect-sha256 {self.expect_sha256[:80]!r} is not 64 hexadecimal digits")
 
     def _check_reports(self) -> None:
-        if self.reports is not None and self.reports.resolve().is_relative_to(self.path.resolve()):
+        if self.reports is not None and _is_part_of(self.reports, self.path):
             raise InputError(f"--reports {self.reports}: it would overwrite the recording {self.path}")
+
+
+def _is_part_of(file: Path, recording: Path) -> bool:
+    """Whether ``file`` is the recording or in it, be it by another name (a hard link)."""
+    if file.resolve().is_relative_to(recording.resolve()):
+        return True
+    parts = [recording, *(recording.iterdir() if recording.is_dir() else ())]
+    return file.exists() and any(part.exists() and part.samefile(file) for part in parts)
 
 
 class ReplayResult(msgspec.Struct, frozen=True):
