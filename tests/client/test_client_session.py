@@ -7,9 +7,11 @@ import pytest
 
 from matchengine.client import Client, NoLeaderError, SessionExpiredError, SessionRefusedError, pipeline
 from matchengine.client import leader as leader_module
+from matchengine.client.exchange import ExchangeClient
 from matchengine.client.leader import parse_addresses
 from matchengine.errors import RefusedError, StoppedError, UnknownOutcomeError
 from matchengine.sessions import SessionLimits, close_envelope
+from matchengine.v1 import exchange_pb2
 from matchengine.v1 import machine_pb2 as pb
 from matchengine.v1.machine_pb2_grpc import MachineStub
 
@@ -48,6 +50,28 @@ def test_commands_are_answered_in_order(fake_cluster):
             assert await send_all(client, numbered(50)) == [b"did %d" % n for n in range(50)]
             assert cluster.recorder.commands == numbered(50)
             assert await client.apply(b"x") == b"did x"
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("command", ["1", bytearray(b"1"), 1, None])
+def test_what_is_not_bytes_is_refused_at_once_and_spoils_nothing(fake_cluster, command):
+    async def scenario():
+        async with fake_cluster(1) as cluster, Client(addresses(cluster)) as client:
+            with pytest.raises(TypeError, match=f"command: {type(command).__name__} is not bytes"):
+                await client.apply(command)
+            assert await client.apply(b"x") == b"did x"
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("batch", [bytearray(56), "D", [exchange_pb2.NewOrder()], [exchange_pb2.Command(), b""]])
+def test_what_is_no_batch_gets_no_sequence(batch):
+    async def scenario():
+        client = ExchangeClient("127.0.0.1:1")  # is never opened
+        with pytest.raises(TypeError, match=r"batch: \w+ of \w+ is neither bytes nor commands"):
+            await client.submit(batch)
+        await client.channels.close()
 
     run(scenario)
 

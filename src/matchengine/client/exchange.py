@@ -112,12 +112,11 @@ class ExchangeClient(SessionClient[Batch, pb.SubmitResponse]):
         self.account = account
 
     async def submit(self, command: Batch) -> asyncio.Future[pb.SubmitResponse]:
-        """Queue one batch as soon as the window has room; RefusedError for one that is too large or empty."""
-        if isinstance(command, bytes):
-            if len(command) > MAX_BATCH_BYTES:
-                raise RefusedError(f"packed: {len(command)} bytes are above {MAX_BATCH_BYTES}; split the batch")
-        elif not 1 <= len(command) <= MAX_COMMANDS:
-            raise RefusedError(f"commands: {len(command)} are not from 1 to {MAX_COMMANDS}; split the batch")
+        """Queue one batch as soon as the window has room.
+
+        RefusedError for one that is too large or empty, TypeError for what is no batch.
+        """
+        _check_batch(command)
         return await super().submit(command)
 
     # --- orders ----------------------------------------------------------------------------
@@ -214,3 +213,16 @@ class ExchangeClient(SessionClient[Batch, pb.SubmitResponse]):
                 return await self.session.alone(call)
         except TimeoutError:
             raise UnknownOutcomeError(f"no answer within {self.timeout_s:g} s; {symbol} may still be created") from None
+
+
+def _check_batch(command: bytes | Sequence[object]) -> None:
+    """Once it has a sequence, what cannot be sent would stand in the way of all that follow."""
+    if isinstance(command, bytes):
+        if len(command) > MAX_BATCH_BYTES:
+            raise RefusedError(f"packed: {len(command)} bytes are above {MAX_BATCH_BYTES}; split the batch")
+        return
+    if not 1 <= len(command) <= MAX_COMMANDS:
+        raise RefusedError(f"commands: {len(command)} are not from 1 to {MAX_COMMANDS}; split the batch")
+    for each in command:
+        if not isinstance(each, pb.Command):
+            raise TypeError(f"batch: {type(command).__name__} of {type(each).__name__} is neither bytes nor commands")

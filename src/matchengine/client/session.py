@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,6 +43,11 @@ class Client(SessionClient[bytes, bytes]):
     ) -> None:
         super().__init__(MachineWire(), addresses, name=name, timeout_s=timeout_s, window=window)
 
+    async def submit(self, command: bytes) -> asyncio.Future[bytes]:
+        """Queue one command as soon as the window has room; TypeError for what is not ``bytes``."""
+        _require_bytes(command)
+        return await super().submit(command)
+
     async def query(self, request: bytes) -> bytes:
         """A linearizable read, from any node."""
 
@@ -52,3 +58,9 @@ class Client(SessionClient[bytes, bytes]):
             return response
 
         return (await read_any(self.addresses, self.channels, ask, self.timeout_s)).answer
+
+
+def _require_bytes(command: object) -> None:
+    """Once it has a sequence, what cannot be sent would stand in the way of all that follow."""
+    if not isinstance(command, bytes):
+        raise TypeError(f"command: {type(command).__name__} is not bytes")
