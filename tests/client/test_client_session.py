@@ -366,6 +366,25 @@ def test_an_idle_session_is_kept_alive(fake_cluster, monkeypatch):
     run(scenario)
 
 
+def test_a_read_in_vain_tells_what_the_nodes_that_run_said():
+    async def leaderless(channel):
+        if channel == "127.0.0.1:1":
+            raise grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(), "refused")
+        reason = grpc.aio.Metadata(("matchengine-reason", "no-quorum"))
+        raise grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), reason, "no leader is known")
+
+    class Addresses:
+        def get(self, address):
+            return address
+
+    async def scenario():
+        for order in (("127.0.0.1:1", "127.0.0.1:2"), ("127.0.0.1:2", "127.0.0.1:1")):
+            with pytest.raises(NoLeaderError, match=r"no node could answer within 0.1 s: no leader is known"):
+                await leader_module.read_any(order, Addresses(), leaderless, 0.1)
+
+    run(scenario)
+
+
 def test_queries_go_to_any_node_that_answers(fake_cluster, monkeypatch):
     from matchengine.client import session
 

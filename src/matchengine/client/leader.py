@@ -107,6 +107,7 @@ async def read_any(
     """
     deadline = asyncio.get_running_loop().time() + timeout_s
     attempt = 0
+    told: grpc.aio.AioRpcError | None = None
     while True:
         address = addresses[attempt % len(addresses)]
         attempt += 1
@@ -115,10 +116,10 @@ async def read_any(
         except grpc.aio.AioRpcError as error:
             if not may_retry(error):
                 raise RefusedError(str(error.details())) from error
+            # Of several nodes' troubles the one of a node that runs says more than that another is down.
+            told = error if told is None or _is_from_node(error) or not _is_from_node(told) else told
             if asyncio.get_running_loop().time() >= deadline:
-                raise NoLeaderError(
-                    f"no node answered within {timeout_s:g} s; the last said: {error.details()}"
-                ) from error
+                raise NoLeaderError(f"no node could answer within {timeout_s:g} s: {told.details()}") from error
         if attempt % len(addresses) == 0:
             await pause()
 
@@ -139,6 +140,11 @@ _RETRY: Final = frozenset(
 def may_retry(error: grpc.RpcError) -> bool:
     """Whether the status speaks of the transport or the moment, rather than of the request."""
     return error.code() in _RETRY
+
+
+def _is_from_node(error: grpc.aio.AioRpcError) -> bool:
+    """Whether a node gave the status itself, with its reason."""
+    return any(key == "matchengine-reason" for key, _ in error.trailing_metadata() or ())
 
 
 def leader_hint(error: grpc.aio.AioRpcError) -> str:
