@@ -46,10 +46,11 @@ type bridge struct {
 	logs      raft.LogStore
 	snapshots *snapshotStore
 
-	lock     sync.Mutex // of writer and through
-	writer   *bufio.Writer
-	through  uint64
-	flushing chan struct{}
+	lock      sync.Mutex // of writer, through and restoring
+	writer    *bufio.Writer
+	through   uint64
+	restoring bool // no entry leaves: the state on its way is newer than all that could
+	flushing  chan struct{}
 
 	progress sync.Mutex // of what is below
 	moved    *sync.Cond
@@ -316,7 +317,7 @@ func (b *bridge) settle(upTo uint64) uint64 {
 	b.lock.Lock()
 	defer b.lock.Unlock()
 	var batch entryBatch
-	for b.through < upTo {
+	for b.through < upTo && !b.restoring {
 		entry, err := b.silent(b.through + 1)
 		if err != nil {
 			break // a command, whose turn comes

@@ -60,18 +60,44 @@ func (b *bridge) Restore(source io.ReadCloser) error {
 	if err != nil {
 		return err
 	}
+	if !b.beginRestore() {
+		return errBridgeClosed
+	}
+	if err := b.replaceState(meta, source); err != nil {
+		b.endRestore(0)
+		return fmt.Errorf("restore: %w", err)
+	}
+	b.endRestore(meta.Index)
+	return nil
+}
+
+// beginRestore lets no entry leave any more, and waits for those that have left: the state comes on a connection of its
+// own and could overtake them.
+func (b *bridge) beginRestore() bool {
+	b.lock.Lock()
+	b.restoring = true
+	through := b.through
+	b.lock.Unlock()
+	return b.await(func() bool { return b.applied >= through })
+}
+
+// endRestore goes on behind the state that was taken over; 0: none was.
+func (b *bridge) endRestore(index uint64) {
+	b.lock.Lock()
+	defer b.lock.Unlock()
+	b.restoring = false
+	if index > 0 {
+		b.through = index
+	}
+}
+
+func (b *bridge) replaceState(meta *raft.SnapshotMeta, source io.Reader) error {
 	stream, err := b.dial(hello{Node: b.node, Purpose: "restore", Index: meta.Index, Term: meta.Term, Size: meta.Size})
 	if err != nil {
 		return err
 	}
 	defer stream.close()
-	if err := stream.transmit(source); err != nil {
-		return fmt.Errorf("restore: %w", err)
-	}
-	b.lock.Lock()
-	defer b.lock.Unlock()
-	b.through = meta.Index
-	return nil
+	return stream.transmit(source)
 }
 
 // stream is a connection that carries one snapshot.
