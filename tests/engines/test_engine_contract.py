@@ -61,6 +61,21 @@ def test_a_read_sees_what_was_acknowledged_before_it(play, engine):
     play(scenario, engine)
 
 
+def test_thousands_may_wait_and_ask_at_once(play, engine):
+    async def scenario(nodes):
+        node = await nodes.led()
+        await node.propose(b"x")
+        next_index = (await node.status()).applied + 1
+        waits = [asyncio.ensure_future(node.wait_applied(next_index + number % 2)) for number in range(5000)]
+        standings = await asyncio.gather(*(node.status() for _ in range(5000)))
+        assert {standing.applied for standing in standings} == {next_index - 1}
+        barriers = await asyncio.gather(node.barrier(), node.barrier())
+        assert min(await asyncio.gather(*waits)) >= next_index
+        assert barriers == [next_index, next_index + 1]
+
+    play(scenario, engine)
+
+
 def test_a_follower_refuses_commands_names_the_leader_and_reads_linearizably(play, engine):
     async def scenario(nodes):
         leader = await nodes.led("a")

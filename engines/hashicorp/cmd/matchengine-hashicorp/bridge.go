@@ -19,8 +19,8 @@ import (
 const (
 	// entriesTarget is where a frame of entries ends, so that the other half acknowledges large batches in parts.
 	entriesTarget = 1 << 20
-	// proposalsQueued is what the other half may have under way; it counts them itself.
-	proposalsQueued = 64 << 10
+	// proposalsQueued is what the other half may have under way, barriers among them; it counts them itself.
+	proposalsQueued = 64<<10 + 8<<10
 
 	// lastWords bounds the time in which a half that stops may say why to one that does not listen.
 	lastWords = time.Second

@@ -126,12 +126,8 @@ func (b *bridge) takeRequest(body []byte) error {
 	if r.Operation == "barrier" {
 		return b.queue(proposal{id: r.id, barrier: true})
 	}
-	select {
-	case b.requests <- r:
-		return nil
-	default:
-		return fmt.Errorf("bridge: more than %d requests are under way", cap(b.requests))
-	}
+	b.requests <- r // taken at once: each is answered by a goroutine of its own
+	return nil
 }
 
 func (b *bridge) answerRequests() {

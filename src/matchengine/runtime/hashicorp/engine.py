@@ -56,6 +56,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _LAST_WORDS_S: Final = 5.0
+#: What one node may ask at the same time, barriers included, as the other half has room for.
+_MOST_REQUESTS: Final = 8 * 1024
 
 
 class HashicorpEngine:
@@ -69,6 +71,7 @@ class HashicorpEngine:
         self._proposals = Proposals()
         self._requests: dict[int, Settle[frames.Outcome]] = {}
         self._waiting: deque[tuple[Index, Done]] = deque()
+        self._looking = False
         self._readers: list[Done] = []
         self._barrier_under_way = False
         self._soft_state = SoftState(Role.FOLLOWER, 0, "", "")
@@ -388,8 +391,20 @@ class HashicorpEngine:
             done(Outcome(self._room.applied), None)
         else:
             self._waiting.append((index, done))
-            # Raft tells nobody that it passed a no-op or a barrier: somebody has to look.
-            self._ask(Request("await", index=index), lambda _outcome, _error: None)
+            if index >= self._next and not self._looking:
+                self._look(index)
+
+    def _look(self, index: Index) -> None:
+        """Raft tells nobody that it passed a no-op or a barrier: one request looks, for all that wait."""
+
+        def looked(_outcome: frames.Outcome | None, error: Exception | None) -> None:
+            self._looking = False
+            furthest = max((index for index, _ in self._waiting), default=0)
+            if error is None and furthest >= self._next:  # what has come is not looked for
+                self._look(furthest)
+
+        self._looking = True
+        self._send_request(Request("await", index=index), looked)
 
     def examine(self, look: Callable[[], T], done: Settle[tuple[Index, T]]) -> None:
         """Run ``look()`` on the worker, at the index that Raft has reached."""
@@ -454,6 +469,8 @@ class HashicorpEngine:
     def _ask(self, request: Request, told: Settle[frames.Outcome]) -> None:
         if self._stopped is not None:
             told(None, StoppedError(str(self._stopped)))
+        elif len(self._requests) >= _MOST_REQUESTS:
+            told(None, BusyError(f"{_MOST_REQUESTS} requests are under way already"))
         else:
             self._send_request(request, told)
 
