@@ -7,7 +7,6 @@ import pytest
 from engine_nodes import Journal, leads, small, until
 
 from matchengine.errors import (
-    MatchEngineError,
     NotLeaderError,
     RefusedError,
     StoppedError,
@@ -264,13 +263,23 @@ def test_what_is_under_way_when_the_node_stops_has_an_unknown_outcome(play, engi
         other = await nodes.join(leader, "b")
         await other.stop()
         futures = [leader.propose(b"x") for _ in range(5)]
-        barrier = asyncio.ensure_future(leader.barrier())
-        await asyncio.sleep(0)
+        reads = asyncio.ensure_future(leader.confirm_read_index())
+        futures.append(asyncio.ensure_future(leader.barrier()))
+        change = ChangeMembership(ChangeKind.ADD_NONVOTER, "c", other.config.address.replace("127.0.0.1", "127.0.0.2"))
+        futures.append(asyncio.ensure_future(leader.change_membership(change)))
+
+        async def begun():
+            return (await leader.status()).configuration.get("c") is not None
+
+        await until(begun)  # a later leader may well commit it
         leader._engine.stop(StoppedError("stopped by the test"))
         found = await asyncio.gather(*futures, return_exceptions=True)
         assert {type(error) for error in found} <= {UnknownOutcomeError}
-        with pytest.raises(MatchEngineError):
-            await barrier
+        with pytest.raises(StoppedError):
+            await reads
+        for call in (leader.barrier(), leader.change_membership(change)):
+            with pytest.raises(StoppedError):
+                await call
 
     play(scenario, engine)
 

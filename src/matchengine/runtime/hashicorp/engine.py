@@ -350,16 +350,16 @@ class HashicorpEngine:
 
     def barrier(self, done: Done) -> None:
         """Append a barrier behind everything that was proposed."""
-        self._ask_index(Request("barrier"), done)
+        self._ask_index(Request("barrier"), done, lasting=True)
 
     def change_membership(self, change: ChangeMembership, done: Done) -> None:
         """Change one server; done when this node has passed the change."""
         request = Request("change", change.kind.name, change.server_id, change.address, change.prev_index)
-        self._ask_index(request, done)
+        self._ask_index(request, done, lasting=True)
 
     def transfer_leadership(self, target: ServerId | None, done: Done) -> None:
         """Hand leadership over."""
-        self._ask_index(Request("transfer", server=target or ""), done)
+        self._ask_index(Request("transfer", server=target or ""), done, lasting=True)
 
     def read_index(self, done: Done) -> None:
         """One barrier for all who wait: HashiCorp's VerifyLeader counts non-voters, and is no proof.
@@ -381,7 +381,7 @@ class HashicorpEngine:
             for done in readers:
                 done(outcome, error)
 
-        self.barrier(passed)
+        self._ask_index(Request("barrier"), passed)
 
     def wait_applied(self, index: Index, done: Done) -> None:
         """Done once the state machine has passed ``index``."""
@@ -460,8 +460,13 @@ class HashicorpEngine:
 
     # --- asking ----------------------------------------------------------------------------
 
-    def _ask_index(self, request: Request, done: Done) -> None:
+    def _ask_index(self, request: Request, done: Done, *, lasting: bool = False) -> None:
+        """What is ``lasting`` may still take effect when the engine stops before it hears of it."""
+        begun = self._stopped is None
+
         def told(outcome: frames.Outcome | None, error: Exception | None) -> None:
+            if lasting and begun and isinstance(error, StoppedError):
+                error = UnknownOutcomeError(f"node stopped: {error}")
             done(None if outcome is None else Outcome(outcome.index), error)
 
         self._ask(request, told)
