@@ -46,6 +46,11 @@ func runBridged(s settings, b *bridge) (err error) {
 	if err != nil {
 		return err
 	}
+	if s.bootstrap {
+		if err := undoHalfBootstrap(stores); err != nil {
+			return err
+		}
+	}
 	b.logs, b.snapshots = stores.logs, stores.snapshots
 	node, err := openNode(s, b, stores)
 	if err != nil {

@@ -133,6 +133,25 @@ func bootstrap(r *raft.Raft, s settings) error {
 	return err
 }
 
+// undoHalfBootstrap makes a node that was killed while it founded its cluster able to found it: Raft writes the term before
+// the first entry, and would then take the term alone for a cluster's.  Who has voted keeps its term.
+func undoHalfBootstrap(kept *stores) error {
+	last, err := kept.logs.LastIndex()
+	if err != nil {
+		return err
+	}
+	term, err := kept.stable.GetUint64([]byte(currentTerm))
+	if err != nil {
+		return err
+	}
+	voted, err := kept.stable.GetUint64([]byte(voteTerm))
+	if err != nil || last > 0 || term != 1 || voted > 0 || kept.snapshots.newestIndex() > 0 {
+		return err
+	}
+	log.Printf("--raft_bootstrap: was cut short the last time, and is done again")
+	return kept.stable.SetUint64([]byte(currentTerm), 0)
+}
+
 func (n *node) handOver() {
 	if n.raft.State() != raft.Leader {
 		return

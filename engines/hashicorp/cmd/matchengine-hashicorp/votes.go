@@ -7,8 +7,9 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// Keys of Raft's own in the stable store, and the one that takes the place of both.
+// Keys of Raft's own in the stable store, and the one that takes the place of both of a vote.
 const (
+	currentTerm   = "CurrentTerm"
 	voteTerm      = "LastVoteTerm"
 	voteCandidate = "LastVoteCand"
 	vote          = "LastVote"
