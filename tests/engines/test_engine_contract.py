@@ -14,7 +14,7 @@ from matchengine.errors import (
 )
 from matchengine.raft.proposals import ChangeKind, ChangeMembership
 from matchengine.raft.types import MAX_ENTRY_BYTES, Role, Suffrage
-from matchengine.storage.contracts import DataDirError
+from matchengine.storage.contracts import DataDirError, StorageError
 
 pytestmark = [pytest.mark.integration, pytest.mark.parametrize("engine", ["matchengine", "hashicorp"])]
 
@@ -341,5 +341,26 @@ def test_an_address_in_use_fails_the_start_and_frees_the_directory(play, engine)
         with pytest.raises(Exception, match="cannot bind"):
             await second.start()
         await nodes.start("b")
+
+    play(scenario, engine)
+
+
+def test_a_start_that_fails_leaves_nothing_behind(play, engine):
+    """In the way is a file where the engine wants a folder."""
+
+    async def scenario(nodes):
+        first = await nodes.led()
+        await first.stop()
+        folder = nodes.folder / "a" / {"matchengine": "log", "hashicorp": "run"}[engine]
+        if folder.exists():
+            folder.rename(folder.with_suffix(".aside"))
+        folder.touch()
+        for _ in range(2):
+            with pytest.raises(StorageError, match=r"(?i)exists|not a directory"):
+                await nodes.make().start()
+        folder.unlink()
+        if folder.with_suffix(".aside").exists():
+            folder.with_suffix(".aside").rename(folder)
+        await nodes.led(address=first.config.address)
 
     play(scenario, engine)

@@ -12,6 +12,7 @@ import socket
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from itertools import count
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import grpc
@@ -50,6 +51,7 @@ from matchengine.runtime.hashicorp.standing import role_of, status_of
 from matchengine.runtime.hashicorp.streams import BridgeSnapshots, BrokenOffError, Stream
 from matchengine.runtime.worker import WorkerThread
 from matchengine.state_machine import StateMachine
+from matchengine.storage.contracts import StorageError
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +85,7 @@ class HashicorpEngine:
         self._hung_up = asyncio.Event()
         self._control: Control | None = None
         self._greetings: set[asyncio.Task[None]] = set()
+        self._kept = contextlib.ExitStack()
 
     # --- life ------------------------------------------------------------------------------
 
@@ -91,9 +94,46 @@ class HashicorpEngine:
         self._loop = asyncio.get_running_loop()
         program = find_program(self._config.engine_program)
         self._data_dir = await asyncio.to_thread(open_directory, self._config)
+        self._kept.callback(self._data_dir.close)
+        try:
+            self._begin(program)
+        except BaseException:
+            self._kept.close()
+            raise
+        try:
+            await self._ready
+        except BaseException as error:
+            self.stop(error if isinstance(error, Exception) else StoppedError("the start was cancelled"))
+            await self.close()
+            raise
+
+    def _begin(self, program: Path) -> None:
+        """Start the other half; what is to be given back is kept."""
+        self._open_sockets(self._data_dir.path / "run")
         self._worker = WorkerThread(self._loop)
+        self._kept.callback(self._worker.close)
         self._snapshots = BridgeSnapshots(self._loop, self._captured)
-        self._room = MachineRoom(
+        self._kept.callback(self._snapshots.close)
+        self._room = self._make_room()
+        self._ready: asyncio.Future[None] = self._loop.create_future()
+        self._accepting = self._loop.create_task(self._accept())
+        self._kept.callback(self._accept_no_more)
+        command = command_line(program, self._config, bridge=self._folder.path, data=self._data_dir.path / "raft")
+        self._process = EngineProcess(command, self._data_dir.lock, self._loop)
+        self._pulse = Pulse(self._loop, self._silent)
+        self._process.ended.add_done_callback(lambda _: self._ended())
+
+    def _open_sockets(self, path: Path) -> None:
+        try:
+            self._folder = SocketFolder(path)
+            self._kept.callback(self._folder.close)
+            self._listener_socket = self._folder.listen("bridge")
+        except OSError as error:
+            raise StorageError(f"{path}: {error}; both halves of the node meet there") from error
+        self._kept.callback(self._listener_socket.close)
+
+    def _make_room(self) -> MachineRoom:
+        return MachineRoom(
             self._machine,
             None,
             worker=self._worker,
@@ -104,24 +144,6 @@ class HashicorpEngine:
             on_error=self._failed,
             on_due=self._ask_for_snapshot,
         )
-        self._ready: asyncio.Future[None] = self._loop.create_future()
-        self._folder = SocketFolder(self._data_dir.path / "run")
-        self._listener_socket = self._folder.listen("bridge")
-        self._accepting = self._loop.create_task(self._accept())
-        command = command_line(program, self._config, bridge=self._folder.path, data=self._data_dir.path / "raft")
-        try:
-            self._process = EngineProcess(command, self._data_dir.lock, self._loop)
-        except EngineError:
-            self._let_go()
-            raise
-        self._pulse = Pulse(self._loop, self._silent)
-        self._process.ended.add_done_callback(lambda _: self._ended())
-        try:
-            await self._ready
-        except BaseException as error:
-            self.stop(error if isinstance(error, Exception) else StoppedError("the start was cancelled"))
-            await self.close()
-            raise
 
     @property
     def service_address(self) -> str:
@@ -150,17 +172,12 @@ class HashicorpEngine:
         else:
             self._process.kill()
         await self._process.close()
-        self._let_go()
+        self._kept.close()
 
-    def _let_go(self) -> None:
+    def _accept_no_more(self) -> None:
         self._accepting.cancel()
         for greeting in self._greetings:
             greeting.cancel()
-        self._listener_socket.close()
-        self._snapshots.close()
-        self._worker.close()
-        self._folder.close()
-        self._data_dir.close()
 
     # --- connections -----------------------------------------------------------------------
 
