@@ -284,6 +284,25 @@ def test_what_is_under_way_when_the_node_stops_has_an_unknown_outcome(play, engi
     play(scenario, engine)
 
 
+def test_a_leader_without_voters_neither_reads_nor_answers(play, engine):
+    async def scenario(nodes):
+        leader = await nodes.led("a")
+        voter = await nodes.join(leader, "b")
+        witness = await nodes.join(leader, "c", ChangeKind.ADD_NONVOTER)
+        await leader.propose(b"x")
+        await until(lambda: witness.leader_id == "a")
+        await voter.stop()  # and the non-voter goes on to answer
+        begun = leader.propose(b"y")
+        read = asyncio.ensure_future(leader.confirm_read_index())
+        with pytest.raises(UnknownOutcomeError):
+            await begun
+        with pytest.raises((NotLeaderError, UnknownOutcomeError)):
+            await read
+        await until(lambda: not leader.is_leader)
+
+    play(scenario, engine)
+
+
 def test_a_stopped_node_says_how_it_stood(play, engine):
     async def scenario(nodes):
         node = await nodes.led()

@@ -8,6 +8,7 @@ import pytest
 from engine_nodes import Journal, until
 
 from matchengine.cluster.processes import free_addresses
+from matchengine.errors import BusyError
 from matchengine.raft.proposals import ChangeKind, ChangeMembership
 
 pytestmark = pytest.mark.integration
@@ -88,6 +89,9 @@ def test_a_node_is_asked_while_it_takes_over_a_snapshot(play):
         asked = [asyncio.ensure_future(follower.status()) for _ in range(3)]
         waits = asyncio.ensure_future(follower.wait_applied(last))
         await asyncio.gather(*asked)
+        assert not follower.machine_is_readable
+        with pytest.raises(BusyError, match="replaced by a snapshot"):
+            await follower.examine(machine.state_hash)
         machine.may_end.set()
         await waits
         await until(lambda: machine.entries == leader.machine.entries)
