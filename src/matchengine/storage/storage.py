@@ -164,7 +164,8 @@ def open_storage(
     try:
         snapshots = SnapshotFiles(fs, data_dir.snapshots_path, fuse, retain=retain_snapshots)
         stable = StableFile(fs, data_dir.stable_path, fuse)
-        _refuse_lost_log(fs, data_dir, stable, snapshots)
+        with fuse.guard(f"looking for the log in {data_dir.log_path}"):
+            _refuse_lost_log(fs, data_dir, stable, snapshots)
         log = SegmentedLog(fs, data_dir.log_path, fuse, segment_bytes=segment_bytes, new_salt=new_salt)
     except BaseException:
         data_dir.close()
