@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import count
+from types import SimpleNamespace
+
 import pytest
 
 from matchengine.node.replica import Replica
-from matchengine.testing.simulator import Plan
-from matchengine.testing.simulator.campaign import campaign
+from matchengine.testing.simulator import Plan, campaign
 
 
 def test_an_error_that_nobody_expects_is_a_failure_with_its_seed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,8 +21,11 @@ def test_an_error_that_nobody_expects_is_a_failure_with_its_seed(monkeypatch: py
             raise KeyError("a mistake in the product")
         original(self, *args)
 
+    ticks = count()
+    monkeypatch.setattr(campaign, "time", SimpleNamespace(monotonic=lambda: next(ticks), process_time=lambda: 0.0))
     monkeypatch.setattr(Replica, "receive", receive)
-    found = campaign(Plan(seed=1, steps=1000), 1.0, 1)
+    found = campaign.campaign(Plan(seed=1, steps=1000), 6, 1)
+    assert found.seeds > 1
     (failed,) = found.failures
     assert failed.plan.seed == 1
     assert failed.failure is not None
