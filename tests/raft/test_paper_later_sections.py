@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from solo import MEMBERS, Bench
+from solo import MEMBERS, Bench, log
 
 from cluster import TIMING, Cluster
 from matchengine.raft.configuration import encode_configuration
@@ -39,6 +39,8 @@ from matchengine.raft.types import (
     Configuration,
     Entry,
     EntryType,
+    HardState,
+    Restored,
     Role,
     Server,
     SnapshotMeta,
@@ -317,6 +319,30 @@ def test_7_a_snapshot_that_did_not_help_is_sent_less_and_less_often() -> None:
         bench.accept("n2")
     bench.raft.step(SnapshotTaken(SnapshotMeta(40, 2, MEMBERS, 1)))
     assert offers_while_it_keeps_its_suffix(longest + 1)[0].snapshot.index == 40
+
+
+@pytest.mark.parametrize("compacted", [0, 16])
+def test_7_a_log_that_begins_behind_its_snapshot_is_found_between_two_steps(compacted: int) -> None:
+    """HashiCorp Raft refuses what lies before its log, committed or not: here it can agree at 25 only."""
+    entries = log(*[1] * 24, *[2] * 15)
+    snapshot = SnapshotMeta(20, 1, MEMBERS, 1) if compacted else None
+    bench = Bench(restored=Restored(HardState(2), snapshot, entries[compacted:])).lead(commit=False)
+    taken: list[int] = []
+
+    def answer(request: AppendEntries) -> AppendEntriesResponse:
+        """As a node that was given a snapshot of 24 entries, and wrote 26 to 30 as a leader that nobody followed."""
+        prev, stands = request.prev_log_index, bool(taken)
+        agrees = request.is_heartbeat or prev == 25 or (stands and prev > 25)
+        taken.extend(entry.index for entry in request.entries if agrees)
+        return AppendEntriesResponse(request.term, 30, agrees, not agrees and prev > 0)
+
+    for _ in range(100):
+        for request in bench.take(AppendEntries, "n2"):
+            bench.answer("n2", request, answer(request))
+        bench.accept("n3")
+        bench.tick()
+    assert not bench.take(InstallSnapshot), "it would be older than what n2 has"
+    assert taken == [*range(26, 42)]
 
 
 # --- thesis 3.10: leadership transfer -----------------------------------------------------

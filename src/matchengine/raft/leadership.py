@@ -238,7 +238,7 @@ class Leadership:
             if progress.matched(request.prev_log_index + len(request.entries), request):
                 self._advance_commit()
                 self._go_on_with_transfer()
-        elif progress.rejected(request, response.last_log, core.log.first_index):
+        elif progress.rejected(request, response.last_log, core.log.first_offered):
             if response.no_retry_backoff and asks_anew(core, progress, request, was_probe=was_probe):
                 progress.retry_at = core.now
             else:

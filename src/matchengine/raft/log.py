@@ -73,6 +73,11 @@ class RaftLog:
         """Index of the oldest entry kept, or of the next one when there are none."""
         return self._base + 1
 
+    @property
+    def first_offered(self) -> Index:
+        """The oldest entry that a follower can be sent: the term before it is known."""
+        return self.first_index + (self._base_term is None)
+
     def term(self, index: Index) -> Term | None:
         """The term at ``index``; None when it is compacted away or not there yet."""
         at = index - self._base - 1

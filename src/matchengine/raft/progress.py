@@ -25,7 +25,9 @@ class Progress:
     """One follower's replication session.  Times are in ticks."""
 
     __slots__ = (
+        "_singly",
         "_step",
+        "_top",
         "acked_round",
         "expected_until",
         "failures",
@@ -65,7 +67,11 @@ class Progress:
         self.heartbeat_at = now
         self.failures = 0
         self.retry_at = now
+        #: A search for what matches: how far the next step goes back, where the first one began, and whether
+        #: all of it was passed over already, so that now every place is tried.
         self._step = 1
+        self._top: Index = 0
+        self._singly = False
 
     @property
     def is_voter(self) -> bool:
@@ -117,24 +123,27 @@ class Progress:
         if is_news or isinstance(request, AppendEntries):
             self.failures = 0
         self._step = 1
+        self._singly = False
         self.next = max(self.next, index + 1)
         if not is_news:
             return False
         self.match = index
         return True
 
-    def rejected(self, request: AppendEntries, last_log: Index, first_index: Index) -> bool:
+    def rejected(self, request: AppendEntries, last_log: Index, first_offered: Index) -> bool:
         """The log did not match before ``request``; returns whether the answer still mattered.
 
         ``last_log`` is only a hint.  Where it does not help, the steps back double: sending too
-        much costs bytes, one step at a time costs round trips.
+        much costs bytes, one step at a time costs round trips.  A server of HashiCorp's that has
+        installed a snapshot also refuses what lies before its log, so the only places at which it
+        agrees may lie between two steps: then the second way back leaves none out.
         """
         is_probe = request is self.outstanding
         if not is_probe and (self.mode is not Mode.REPLICATE or request.prev_log_index < self.match):
             return False
         self.outstanding = None
         self.mode = Mode.PROBE
-        self.next = self._earlier(request.prev_log_index, last_log, first_index)
+        self.next = self._earlier(request.prev_log_index, last_log, first_offered)
         if not is_probe:
             # An acknowledgement may have overtaken this answer.  Whether the follower really lost
             # what it had, only a probe that was sent after that can tell.
@@ -142,12 +151,19 @@ class Progress:
         self.sent_commit = 0
         return True
 
-    def _earlier(self, prev: Index, last_log: Index, first_index: Index) -> Index:
+    def _earlier(self, prev: Index, last_log: Index, first_offered: Index) -> Index:
         if last_log + 1 < prev:
             return last_log + 1
-        floor = min(max(self.match + 1, first_index), prev)
+        floor = max(self.match + 1, first_offered)
+        if self._singly:
+            return max(prev, 1)
+        if self._step == 1:
+            self._top = prev
+        if prev < floor < self._top:
+            self._singly = True
+            return self._top
         step, self._step = self._step, self._step * 2
-        return max(prev + 1 - step, floor, 1)
+        return max(prev + 1 - step, min(floor, prev), 1)
 
     def fell_silent(self, request: AppendEntries | InstallSnapshot) -> bool:
         """``request`` got no answer; returns whether it belongs to what is under way now."""
