@@ -116,7 +116,10 @@ ANSWERS: dict[str, tuple[Callable[[ScriptedPeer], dict[str, Callable]], bool]] =
         False,
     ),
     "no, I have far more": (
-        lambda bad: {"AppendEntries": answering(bad, success=False, no_retry_backoff=True, last_log=2**40)},
+        lambda bad: {
+            "AppendEntries": answering(bad, success=False, no_retry_backoff=True, last_log=2**40),
+            "InstallSnapshot": failing(grpc.StatusCode.UNKNOWN, "no"),  # what is left to try
+        },
         False,
     ),
     "no": (lambda bad: {"AppendEntries": answering(bad, success=False)}, False),

@@ -292,7 +292,7 @@ def test_7_a_snapshot_that_did_not_help_is_sent_less_and_less_often() -> None:
         bench.accept("n2")
         for request in bench.take(AppendEntries, "n3"):
             bench.raft.step(Unanswered("n3", request))
-    bench.raft.step(SnapshotTaken(SnapshotMeta(20, 1, MEMBERS, 1)))
+    bench.raft.step(SnapshotTaken(SnapshotMeta(22, 2, MEMBERS, 1)))
     bench.pump()
 
     def offers_while_it_keeps_its_suffix(ticks: int) -> list[InstallSnapshot]:
@@ -312,7 +312,7 @@ def test_7_a_snapshot_that_did_not_help_is_sent_less_and_less_often() -> None:
 
     offers = offers_while_it_keeps_its_suffix(200)
     longest = TIMING.heartbeat_timeout_ms // TIMING.tick_ms // 2
-    assert {offer.snapshot.index for offer in offers} == {20}
+    assert {offer.snapshot.index for offer in offers} == {22}
     assert 2 <= len(offers) <= 200 // longest + 8
     for _ in range(20):
         bench.propose(Command(b"x"))
@@ -343,6 +343,28 @@ def test_7_a_log_that_begins_behind_its_snapshot_is_found_between_two_steps(comp
         bench.tick()
     assert not bench.take(InstallSnapshot), "it would be older than what n2 has"
     assert taken == [*range(26, 42)]
+
+
+@pytest.mark.parametrize("compacted", [0, 16])
+def test_7_who_agrees_nowhere_is_not_sent_a_snapshot_that_may_take_it_back(compacted: int) -> None:
+    """HashiCorp Raft restores whatever comes: it waits for one of all that it may have applied, and one is taken."""
+    entries = log(*[1] * 24, *[2] * 15)
+    snapshot = SnapshotMeta(20, 1, MEMBERS, 1) if compacted else None
+    bench = Bench(restored=Restored(HardState(2), snapshot, entries[compacted:])).lead(commit=False)
+
+    def offers_to_who_refuses_all(ticks: int) -> list[int]:
+        for _ in range(ticks):
+            for request in bench.take(AppendEntries, "n2"):
+                agrees = request.is_heartbeat
+                bench.answer("n2", request, AppendEntriesResponse(3, 45, agrees, not agrees))
+            bench.accept("n3")
+            bench.tick()
+        return [offer.snapshot.index for offer in bench.take(InstallSnapshot, "n2")]
+
+    assert offers_to_who_refuses_all(100) == []
+    assert 1 <= sum(ready.wants_snapshot for ready in bench.ready) <= 30
+    bench.raft.step(SnapshotTaken(SnapshotMeta(41, 3, MEMBERS, 1)))
+    assert offers_to_who_refuses_all(20) == [41]
 
 
 # --- thesis 3.10: leadership transfer -----------------------------------------------------

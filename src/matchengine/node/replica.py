@@ -275,10 +275,15 @@ class Replica:
             self._read_ready(read)
         if ready.receive is not None:
             self._receive_snapshot(ready.receive.token, ready.receive.snapshot)
+        self._use_machine(ready)
+
+    def _use_machine(self, ready: Ready) -> None:
         if ready.restore is not None:
             self._room.restore(ready.restore)
         if ready.apply:
             self._room.apply(ready.apply)
+        if ready.wants_snapshot:
+            self._room.take_snapshot(lambda *_: None)  # with nothing new, there will be one later
 
     def _submit(self, write: Write) -> None:
         number = write.number

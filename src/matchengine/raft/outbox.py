@@ -39,6 +39,7 @@ class Outbox:
         "requests",
         "responses",
         "restore",
+        "wants_snapshot",
     )
 
     def __init__(self) -> None:
@@ -55,6 +56,7 @@ class Outbox:
         self.reads: list[ReadReady] = []
         self.receive: ReceiveSnapshot | None = None
         self.restore: SnapshotMeta | None = None
+        self.wants_snapshot = False
 
     @property
     def is_empty(self) -> bool:
@@ -68,6 +70,7 @@ class Outbox:
             or self.reads
             or self.receive
             or self.restore
+            or self.wants_snapshot
         )
 
     # --- messages --------------------------------------------------------------------------

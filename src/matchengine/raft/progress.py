@@ -29,6 +29,7 @@ class Progress:
         "_step",
         "_top",
         "acked_round",
+        "agrees_nowhere",
         "expected_until",
         "failures",
         "heartbeat_at",
@@ -38,6 +39,7 @@ class Progress:
         "last_append",
         "last_contact",
         "match",
+        "may_have_applied",
         "mode",
         "next",
         "outstanding",
@@ -72,6 +74,10 @@ class Progress:
         self._step = 1
         self._top: Index = 0
         self._singly = False
+        #: Whether it has refused every place of our log: a snapshot is what is left.
+        self.agrees_nowhere = False
+        #: What it has applied is at most this: it was committed when the session began, or came in this session.
+        self.may_have_applied = next_index - 1
 
     @property
     def is_voter(self) -> bool:
@@ -123,8 +129,9 @@ class Progress:
         if is_news or isinstance(request, AppendEntries):
             self.failures = 0
         self._step = 1
-        self._singly = False
+        self._singly = self.agrees_nowhere = False
         self.next = max(self.next, index + 1)
+        self.may_have_applied = max(self.may_have_applied, index)
         if not is_news:
             return False
         self.match = index
@@ -143,6 +150,7 @@ class Progress:
             return False
         self.outstanding = None
         self.mode = Mode.PROBE
+        self.may_have_applied = min(self.may_have_applied, last_log)
         self.next = self._earlier(request.prev_log_index, last_log, first_offered)
         if not is_probe:
             # An acknowledgement may have overtaken this answer.  Whether the follower really lost
@@ -156,6 +164,7 @@ class Progress:
             return last_log + 1
         floor = max(self.match + 1, first_offered)
         if self._singly:
+            self.agrees_nowhere = prev < floor
             return max(prev, 1)
         if self._step == 1:
             self._top = prev

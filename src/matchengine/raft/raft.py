@@ -168,6 +168,7 @@ class Raft:
             tuple(outbox.done),
             tuple(outbox.reads),
             core.take_soft_state(),
+            outbox.wants_snapshot,
         )
         outbox.clear()
         return ready

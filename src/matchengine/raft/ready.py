@@ -5,7 +5,8 @@ before them already is, because the core holds a message back until the ``Writte
 write that it depends on.  ``write`` goes to the disk in the order of its numbers; several may
 be pending.  ``apply`` holds entries that are committed and durable here; each entry appears
 exactly once, in order.  ``restore`` (never together with ``apply``) replaces the state
-machine's state; no ``apply`` follows before ``Applied(restore.index)`` came in.
+machine's state; no ``apply`` follows before ``Applied(restore.index)`` came in.  ``wants_snapshot`` asks for a snapshot
+of the state machine as it stands, if anything was applied since the last one: a follower waits for it.
 """
 
 from __future__ import annotations
@@ -111,3 +112,4 @@ class Ready(msgspec.Struct, frozen=True):
     done: tuple[Done, ...] = ()
     reads: tuple[ReadReady, ...] = ()
     soft_state: SoftState | None = None
+    wants_snapshot: bool = False

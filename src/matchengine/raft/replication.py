@@ -58,14 +58,11 @@ def replicate(core: Core, progress: Progress, read_round: int) -> None:
     """Send everything that may leave now."""
     while is_due(core, progress):
         prev = progress.next - 1
-        prev_term = core.log.term(prev)
-        snapshot = core.log.snapshot
+        prev_term = None if progress.agrees_nowhere else core.log.term(prev)
         if prev_term is not None:
             _send_entries(core, progress, prev, prev_term, read_round)
-        elif snapshot is not None:
-            _send_snapshot(core, progress, snapshot)
         else:
-            raise AssertionError(f"log starts at {core.log.first_index} without a snapshot")
+            _send_snapshot_or_wait(core, progress)
 
 
 def asks_anew(core: Core, progress: Progress, rejected: AppendEntries, *, was_probe: bool) -> bool:
@@ -88,6 +85,16 @@ def _send_entries(core: Core, progress: Progress, prev: int, prev_term: int, rea
     request = AppendEntries(core.term, prev, prev_term, entries, commit, progress.session, read_round)
     progress.sent(request, core.now)
     core.outbox.send(progress.server, request)
+
+
+def _send_snapshot_or_wait(core: Core, progress: Progress) -> None:
+    """A server of HashiCorp's restores an older snapshot, and goes back; it waits until one is taken that is not."""
+    snapshot = core.log.snapshot
+    if snapshot is not None and snapshot.index >= progress.may_have_applied:
+        _send_snapshot(core, progress, snapshot)
+    else:
+        core.outbox.wants_snapshot = True
+        progress.back_off(core.now, core.ticks.heartbeat_timeout // 2)
 
 
 def _send_snapshot(core: Core, progress: Progress, snapshot: SnapshotMeta) -> None:
