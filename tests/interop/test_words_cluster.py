@@ -20,6 +20,9 @@ class Still(WordsNode):
         self.audit.write_text(lines)
         self.log_entries, self.best = log, words
 
+    def stats(self):
+        return {"last_snapshot_index": min(self.log_entries) - 1}
+
     def entries(self):
         return self.log_entries
 
@@ -58,6 +61,7 @@ def test_what_is_right_passes(judge):
     [
         ({"promised": ["one", "four"]}, "four"),
         ({"words": ["two"]}, "best words differ"),
+        ({"commands": {2: COMMANDS[2], 5: COMMANDS[5]}}, r"other passed over \[3\]"),
         ({"commands": {**COMMANDS, 3: (1, b"2")}}, "applied another command at 3"),
         ({"commands": {**COMMANDS, 3: (2, b"two")}}, "applied another command at 3"),
         ({"commands": {**COMMANDS, 4: (2, b"uncommitted")}}, "entry 4 is NOOP"),
