@@ -367,6 +367,30 @@ def test_7_who_agrees_nowhere_is_not_sent_a_snapshot_that_may_take_it_back(compa
     assert offers_to_who_refuses_all(20) == [41]
 
 
+def test_7_a_snapshot_that_did_not_help_is_not_followed_by_a_question_for_every_entry() -> None:
+    """What lies before it was acknowledged with it, and may be thousands of entries."""
+    bench = Bench(*[1] * 1000).lead(commit=False)
+    bench.accept("n2")
+    bench.raft.step(SnapshotTaken(SnapshotMeta(1002, 2, MEMBERS, 1)))
+    asked = offered = 0
+    for _ in range(300):
+        bench.tick()
+        bench.accept("n2")
+        for offer in bench.take(InstallSnapshot, "n3"):
+            offered += 1
+            bench.answer("n3", offer, InstallSnapshotResponse(2, True))
+        for request in bench.take(AppendEntries, "n3"):
+            asked += not request.is_heartbeat
+            agrees = request.is_heartbeat
+            bench.answer("n3", request, AppendEntriesResponse(2, 2000, agrees, not agrees))
+        while requests := bench.appends("n3"):
+            asked += len(requests)
+            for request in requests:
+                bench.answer("n3", request, AppendEntriesResponse(2, 2000, False, True))
+    assert offered > 5
+    assert asked < 1000 + 20 * (offered + 1), "once for every entry, and then in steps that double"
+
+
 # --- thesis 3.10: leadership transfer -----------------------------------------------------
 
 

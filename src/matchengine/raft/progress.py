@@ -163,8 +163,9 @@ class Progress:
         if last_log + 1 < prev:
             return last_log + 1
         floor = max(self.match + 1, first_offered)
+        bottom = floor if self._singly else first_offered
+        self.agrees_nowhere = prev < bottom and (self._singly or self.match > 0)
         if self._singly:
-            self.agrees_nowhere = prev < floor
             return max(prev, 1)
         if self._step == 1:
             self._top = prev
@@ -172,7 +173,7 @@ class Progress:
             self._singly = True
             return self._top
         step, self._step = self._step, self._step * 2
-        return max(prev + 1 - step, min(floor, prev), 1)
+        return max(prev + 1 - step, floor if prev >= floor else first_offered - 1, 1)
 
     def fell_silent(self, request: AppendEntries | InstallSnapshot) -> bool:
         """``request`` got no answer; returns whether it belongs to what is under way now."""

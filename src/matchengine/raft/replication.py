@@ -72,7 +72,7 @@ def asks_anew(core: Core, progress: Progress, rejected: AppendEntries, *, was_pr
     and only a snapshot that ends behind its log will help it.
     """
     log = core.log
-    if log.term(progress.next - 1) is None and log.snapshot is not None:
+    if log.snapshot is not None and (progress.agrees_nowhere or log.term(progress.next - 1) is None):
         return log.snapshot.index > progress.match
     return not was_probe or progress.next <= rejected.prev_log_index
 
