@@ -391,6 +391,29 @@ def test_7_a_snapshot_that_did_not_help_is_not_followed_by_a_question_for_every_
     assert asked < 1000 + 20 * (offered + 1), "once for every entry, and then in steps that double"
 
 
+def test_7_without_whom_nothing_is_committed_gets_the_snapshot_that_there_is() -> None:
+    """A deposed leader's long suffix, and nobody else to commit with: a newer snapshot would never come."""
+    entries = log(*[1] * 24, *[2] * 15)
+    snapshot = SnapshotMeta(20, 1, MEMBERS, 1)
+    bench = Bench(restored=Restored(HardState(2), snapshot, entries[16:])).lead(commit=False)
+    offers: list[InstallSnapshot] = []
+    waited = 0
+    while not offers and waited < 100:
+        for request in bench.take(AppendEntries, "n2"):
+            bench.answer("n2", request, AppendEntriesResponse(3, 60, request.is_heartbeat, not request.is_heartbeat))
+        bench.tick()
+        waited += 1
+        offers = bench.take(InstallSnapshot, "n2")
+    assert [offer.snapshot.index for offer in offers] == [20]
+    assert waited > 20, "others may be about to commit"
+    bench.answer("n2", offers[0], InstallSnapshotResponse(3, True))
+    for request in bench.take(AppendEntries, "n2"):
+        bench.answer("n2", request, AppendEntriesResponse(3, 20, True))
+    bench.tick(10)
+    bench.accept("n2")
+    assert bench.status.commit_index == bench.status.last_index == 41
+
+
 # --- thesis 3.10: leadership transfer -----------------------------------------------------
 
 

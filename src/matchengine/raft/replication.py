@@ -10,6 +10,8 @@ from matchengine.raft.types import SnapshotMeta
 #: Heartbeats that one follower may leave unanswered; a new one per interval tells a lost one
 #: from a lost leader, but a dead peer must not gather calls.
 MAX_HEARTBEATS = 8
+#: So often a follower waits for a newer snapshot while nothing is committed: a third of a second and more.
+_PATIENCE = 6
 
 
 def is_due(core: Core, progress: Progress) -> bool:
@@ -90,11 +92,22 @@ def _send_entries(core: Core, progress: Progress, prev: int, prev_term: int, rea
 def _send_snapshot_or_wait(core: Core, progress: Progress) -> None:
     """A server of HashiCorp's restores an older snapshot, and goes back; it waits until one is taken that is not."""
     snapshot = core.log.snapshot
-    if snapshot is not None and snapshot.index >= progress.may_have_applied:
+    if snapshot is not None and (
+        snapshot.index >= progress.may_have_applied or _no_newer_will_come(core, progress, snapshot)
+    ):
         _send_snapshot(core, progress, snapshot)
     else:
         core.outbox.wants_snapshot = True
         progress.back_off(core.now, core.ticks.heartbeat_timeout // 2)
+
+
+def _no_newer_will_come(core: Core, progress: Progress, snapshot: SnapshotMeta) -> bool:
+    """Whether it has waited in vain: nothing more is committed, as happens when the others have no majority without it.
+
+    A server of ours that refuses everything has applied nothing behind the snapshot; one of HashiCorp's may be taken
+    back by it, and comes forward again with what follows, while without it nothing would go on for ever.
+    """
+    return core.log.commit <= snapshot.index and progress.failures >= _PATIENCE
 
 
 def _send_snapshot(core: Core, progress: Progress, snapshot: SnapshotMeta) -> None:
