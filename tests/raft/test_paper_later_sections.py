@@ -502,6 +502,31 @@ def test_a_leader_whose_disk_hangs_steps_down_and_stays_down() -> None:
     assert bench.take(RequestPreVote)
 
 
+def test_a_leader_whose_disk_hangs_with_all_others_stays() -> None:
+    """Who shares a disk with the others would gain nothing by an election; it makes way once a majority answers."""
+    bench = Bench().lead()
+    bench.accept("n2", "n3")
+    bench.auto_write = False
+    bench.propose(Command(b"x"))
+    unanswered = []
+    for _ in range(100):
+        bench.tick(1)
+        for peer in ("n2", "n3"):
+            for request in bench.take(AppendEntries, peer):
+                if request.is_heartbeat:
+                    bench.answer(peer, request, AppendEntriesResponse(2, 2, True))
+                else:
+                    unanswered.append((peer, request))
+    assert bench.status.role is Role.LEADER
+    for answering in ("n2", "n3"):
+        assert bench.status.role is Role.LEADER
+        for peer, request in unanswered:
+            if peer == answering:
+                bench.answer(peer, request, AppendEntriesResponse(2, 2, True))
+        bench.tick(1)
+    assert bench.status.role is Role.FOLLOWER
+
+
 def test_a_leader_whose_disk_is_slow_goes_on() -> None:
     """Each write waits behind others for longer than an election takes, but the disk finishes one again and again."""
     bench = Bench().lead()

@@ -193,7 +193,7 @@ def test_a_probe_opens_the_pipeline() -> None:
     probe = append(4, 1)
     progress.sent(probe, 0)
     assert progress.outstanding is probe
-    progress.returned(probe)
+    progress.returned(probe, 0)
     assert progress.matched(5, probe)
     assert (progress.mode, progress.match, progress.next) == (Mode.REPLICATE, 5, 6)
     progress.sent(append(5, 1, 1), 0)

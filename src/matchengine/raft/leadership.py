@@ -18,7 +18,7 @@ from matchengine.raft.messages import (
     InstallSnapshotResponse,
     TimeoutNow,
 )
-from matchengine.raft.progress import Progress
+from matchengine.raft.progress import Mode, Progress
 from matchengine.raft.proposals import Barrier, ChangeMembership, Command, Read, Reason, TransferLeadership
 from matchengine.raft.quorum import is_quorum, reached_by_majority
 from matchengine.raft.reads import ReadRounds
@@ -225,7 +225,7 @@ class Leadership:
         if request.is_heartbeat:
             progress.heartbeats -= 1
         else:
-            progress.returned(request)
+            progress.returned(request, self._core.now)
             self._judge(progress, request, response)
         if self.reads.are_unconfirmed:
             self._confirm_reads()
@@ -265,7 +265,7 @@ class Leadership:
         elif request.is_heartbeat:
             progress.heartbeats -= 1
         else:
-            progress.returned(request)
+            progress.returned(request, self._core.now)
             self._fell_silent(progress, request)
 
     def _fell_silent(self, progress: Progress, request: AppendEntries | InstallSnapshot) -> None:
@@ -331,7 +331,7 @@ class Leadership:
     def tick(self) -> None:
         """Step down if nobody would notice otherwise; send heartbeats; end a transfer that takes too long."""
         core = self._core
-        if core.write_hangs:
+        if core.write_hangs and self._others_could_go_on():
             core.step_down("the own disk has finished no write for an election timeout")
             return
         if not self._hears_quorum():
@@ -346,15 +346,32 @@ class Leadership:
             else:
                 self._go_on_with_transfer()
 
+    def _others_could_go_on(self) -> bool:
+        """Whether a majority of voters is without us, and answers appends.
+
+        Elsewhere nobody could do better: servers that share a disk, or two of three whose disks hang.  An election
+        would only add to their trouble, and whoever won it would soon step down as well.
+        """
+        core = self._core
+        patience = core.ticks.election_timeout // 2
+        well = {
+            p.server.id
+            for p in self.peers.values()
+            if p.mode is not Mode.SNAPSHOT and self._is_heard(p) and p.unanswered_for(core.now) < patience
+        }
+        return is_quorum(well, core.membership.voters)
+
     def _hears_quorum(self) -> bool:
         """Whether a majority of voters answered within the lease (thesis section 6.2)."""
         core = self._core
-        oldest = core.now - core.ticks.lease
         heard = {
             core.id,
-            *(p.server.id for p in self.peers.values() if p.last_contact >= oldest or p.is_expected(core.now)),
+            *(p.server.id for p in self.peers.values() if self._is_heard(p) or p.is_expected(core.now)),
         }
         return is_quorum(heard, core.membership.voters)
+
+    def _is_heard(self, progress: Progress) -> bool:
+        return progress.last_contact >= self._core.now - self._core.ticks.lease
 
     def applied(self) -> None:
         """The state machine moved on: a leader that was voted out may go, its last proposer has heard."""

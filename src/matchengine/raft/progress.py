@@ -28,6 +28,7 @@ class Progress:
         "_singly",
         "_step",
         "_top",
+        "_unanswered_since",
         "acked_round",
         "agrees_nowhere",
         "expected_until",
@@ -59,6 +60,7 @@ class Progress:
         self.outstanding: AppendEntries | InstallSnapshot | None = None
         self.inflight_requests = 0
         self.inflight_bytes = 0
+        self._unanswered_since = now
         self.sent_commit: Index = 0
         self.last_append = now
         self.last_contact = now
@@ -99,6 +101,8 @@ class Progress:
 
     def sent(self, request: AppendEntries, now: int) -> None:
         """``request`` leaves; in REPLICATE the next one goes on behind it."""
+        if not self.inflight_requests:
+            self._unanswered_since = now
         self.inflight_requests += 1
         self.inflight_bytes += _bytes_of(request)
         self.sent_commit = max(self.sent_commit, request.leader_commit)
@@ -113,10 +117,15 @@ class Progress:
         self.mode = Mode.SNAPSHOT
         self.outstanding = request
 
-    def returned(self, request: AppendEntries) -> None:
+    def returned(self, request: AppendEntries, now: int) -> None:
         """``request`` is no longer under way, whatever became of it."""
+        self._unanswered_since = now
         self.inflight_requests -= 1
         self.inflight_bytes -= _bytes_of(request)
+
+    def unanswered_for(self, now: int) -> int:
+        """For how many ticks requests have been under way and none came back; 0 when nothing is."""
+        return now - self._unanswered_since if self.inflight_requests else 0
 
     # --- outcomes --------------------------------------------------------------------------
 

@@ -11,7 +11,10 @@ from matchengine.raft.types import Configuration, Index, Role, ServerId, Term
 
 
 class PeerStatus(msgspec.Struct, frozen=True):
-    """A leader's view of one follower; ``last_contact`` in ticks ago."""
+    """A leader's view of one follower; ``last_contact`` in ticks ago.
+
+    ``unanswered_for`` is for how many ticks appends have been under way and none came back.
+    """
 
     id: ServerId
     match: Index
@@ -21,6 +24,7 @@ class PeerStatus(msgspec.Struct, frozen=True):
     inflight_requests: int
     inflight_bytes: int
     last_contact: int
+    unanswered_for: int
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -96,6 +100,7 @@ def _with_leadership(status: Status, core: Core, leadership: Leadership) -> Stat
             p.inflight_requests,
             p.inflight_bytes,
             core.now - p.last_contact,
+            p.unanswered_for(core.now),
         )
         for p in leadership.peers.values()
     )

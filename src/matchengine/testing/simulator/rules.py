@@ -323,7 +323,10 @@ class ClearStop(Checker):
 
 
 class HangingLeader(Checker):
-    """A leader whose disk has not answered for much longer than an election takes leads no more."""
+    """A leader whose disk has not answered for much longer than an election takes leads no more.
+
+    It may stay while no majority could go on without it: others hang as well, or cannot be reached.
+    """
 
     name = "hanging leader makes way"
 
@@ -335,7 +338,7 @@ class HangingLeader(Checker):
     def ticked(self, process: Process) -> None:
         """See :class:`Checker`."""
         oldest = process.disk.oldest if process.leads else None
-        if oldest is None:
+        if oldest is None or not self._others_are_well(process):
             self._since.pop(process, None)
             return
         number, since = self._since.setdefault(process, (oldest.number, process.ticks))
@@ -343,6 +346,17 @@ class HangingLeader(Checker):
             self._since[process] = (oldest.number, process.ticks)
         elif process.ticks - since > self._bound:
             self.broken(f"{process.id} leads, and its write {number} is pending since {process.ticks - since} ticks")
+
+    def _others_are_well(self, process: Process) -> bool:
+        """By their disks as they are; whether requests reach them, only the leader can tell."""
+        status = process.replica.status()
+        reached = {peer.id for peer in status.peers if max(peer.last_contact, peer.unanswered_for) < self._bound // 4}
+        voters = _voters(status.configuration)
+        return _is_majority([v for v in voters if v in reached and self._is_well(v)], voters)
+
+    def _is_well(self, server: ServerId) -> bool:
+        host = self.world.hosts.get(server)
+        return host is not None and host.process is not None and host.process.disk.oldest is None
 
 
 RULES: Final[tuple[type[Checker], ...]] = (
