@@ -28,6 +28,7 @@ _HASTE: Final = 0.3
 #: How often a member that was removed is looked at, and for how long it may be added again.
 _RETRY_US: Final = 5 * MS
 _REJOIN_US: Final = 2 * SECOND
+_SETTLED_US: Final = 2 * SECOND
 #: By what factor the link is slow of a member that is replaced for it, and for how long.
 _SLOW: Final = 100
 _SLOW_US: Final = SECOND
@@ -107,7 +108,7 @@ class Operator:
     def rejoin(self, chance: Chance) -> str:
         """Remove a member, give it an empty disk, and add it again under its old id."""
         leader = self._world.leader()
-        if leader is None or self._is_short_handed(leader):
+        if leader is None or self._is_short_handed(leader) or not self._is_settled(leader):
             return ""
         configuration = self._configuration(leader)
         others = [s.id for s in configuration.servers if s.id != leader.id]
@@ -129,7 +130,7 @@ class Operator:
 
     def _rejoin(self, leader: Host, target: Host, kind: ChangeKind, until: int) -> None:
         """Wipe and add again, once nobody believes any more that the target is a member."""
-        if leader.process is None or self._world.timeline.now > until:
+        if not self._is_settled(leader) or self._world.timeline.now > until:
             return
         if any(c.get(target.id) is not None for c in self._in_play(but=target)):
             self._world.timeline.after(_RETRY_US, self._rejoin, leader, target, kind, until)
@@ -137,6 +138,14 @@ class Operator:
         target.wipe()
         target.start()
         self._change(leader, kind, target.id)
+
+    def _is_settled(self, leader: Host) -> bool:
+        """Whether it has led for so long that no request for a vote of its term, or of an earlier one, is under way.
+
+        Whoever is wiped has forgotten its votes, and would give a second one.
+        """
+        process = leader.process
+        return process is not None and process.leads and self._world.timeline.now - process.led_from >= _SETTLED_US
 
     def _target(
         self, kind: ChangeKind, configuration: Configuration, chance: Chance, *, most: int = 0, least: int = 2

@@ -50,6 +50,8 @@ class Process:
         self.ended = False
         self.failure: Exception | None = None
         self.ticks = 0
+        #: When it last began to lead.
+        self.led_from = 0
         #: Time by this process's own count of ticks.
         self.clock_us = 0
         self.header = make_header(host.id, host.address)
@@ -169,6 +171,8 @@ class Process:
     def _soft_state_changed(self, state: SoftState) -> None:
         if self.world.trace.on:
             self.world.note(self.id, f"{state.role.name.lower()} t{state.term} leader {state.leader_id or '?'}")
+        if state.role is Role.LEADER:
+            self.led_from = self.world.timeline.now
         self.world.checkers.soft_state(self, state)
 
     def _on_stop(self, error: Exception) -> None:
