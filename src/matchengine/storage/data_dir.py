@@ -110,16 +110,17 @@ def _refuse_foreign(fs: FileSystem, path: Path, create: bool) -> None:
     ours = {"lock", temporary_path(_node_file(path)).name}
     foreign = sorted(set(fs.listdir(path)) - ours)
     if foreign:
-        raise DataDirError(f"{path}: {_kind_of(set(foreign))} (found {', '.join(foreign[:5])})")
+        kind, advice = _judge(set(foreign))
+        raise DataDirError(f"{path}: {kind} (found {', '.join(foreign[:5])}); {advice}")
 
 
-def _kind_of(found: set[str]) -> str:
+def _judge(found: set[str]) -> tuple[str, str]:
     """What a directory without node.json seems to be, and what to do."""
     if {"log", "stable"} <= found:  # HashiCorp's has snapshots, too, but neither of these
-        return "looks like a node's directory that lost its node.json; restore the file from a copy"
+        return "looks like a node's directory that lost its node.json", "restore the file from a copy"
     if {"raft.db", "logs.dat", "stable.dat", "snapshots"} & found:
-        return "looks like a HashiCorp Raft directory; choose an empty directory"
-    return "is not empty and has no node.json; choose an empty directory"
+        return "looks like a HashiCorp Raft directory", "choose an empty directory"
+    return "is not empty and has no node.json", "choose an empty directory"
 
 
 def _take_lock(fs: FileSystem, handle: int, path: Path) -> None:
