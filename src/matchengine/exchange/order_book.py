@@ -94,19 +94,19 @@ class OrderBook:
 
     def _sweep(self) -> None:
         levels = self.levels
-        filled = [(key, queue) for key, queue in levels.items() if queue]
-        levels.clear()  # and not key by key: a dictionary keeps the room of all that it ever held
+        for key in [key for key, queue in levels.items() if not queue]:
+            del levels[key]
         kept = 0
-        for key, queue in filled:
+        for key, queue in levels.items():
             live = [order for order in queue if order[LEAVES]]
             kept += len(live)
-            levels[key] = live if len(live) < len(queue) else queue
+            if len(live) < len(queue):
+                levels[key] = live
         self.bids[:] = [*(key for key in levels if key < 0), NO_KEY]
         self.asks[:] = [*(key for key in levels if key > 0), NO_KEY]
         heapify(self.bids)
         heapify(self.asks)
-        # Half, since a stale one was live: when that many are, as many are left.
-        self._stale, self._stale_limit = 0, max(_FEW_STALE, kept // 2)
+        self._stale, self._stale_limit = 0, max(_FEW_STALE, kept)
 
     def best_first(self, *, bids: bool) -> Iterator[tuple[int, list[Order]]]:
         """(price, its open orders in time order) of one side, from the best price on.
