@@ -352,10 +352,13 @@ def test_7_who_agrees_nowhere_is_not_sent_a_snapshot_that_may_take_it_back(compa
     snapshot = SnapshotMeta(20, 1, MEMBERS, 1) if compacted else None
     bench = Bench(restored=Restored(HardState(2), snapshot, entries[compacted:])).lead(commit=False)
 
+    loads: list[int] = []
+
     def offers_to_who_refuses_all(ticks: int) -> list[int]:
         for _ in range(ticks):
             for request in bench.take(AppendEntries, "n2"):
                 agrees = request.is_heartbeat
+                loads.extend([] if agrees else [len(request.entries)])
                 bench.answer("n2", request, AppendEntriesResponse(3, 45, agrees, not agrees))
             bench.accept("n3")
             bench.tick()
@@ -363,6 +366,7 @@ def test_7_who_agrees_nowhere_is_not_sent_a_snapshot_that_may_take_it_back(compa
 
     assert offers_to_who_refuses_all(100) == []
     assert 1 <= sum(ready.wants_snapshot for ready in bench.ready) <= 30
+    assert sum(map(bool, loads)) <= 10 < len(loads), "only the steps that double carry entries"
     bench.raft.step(SnapshotTaken(SnapshotMeta(41, 3, MEMBERS, 1)))
     assert offers_to_who_refuses_all(20) == [41]
 

@@ -25,7 +25,6 @@ class Progress:
     """One follower's replication session.  Times are in ticks."""
 
     __slots__ = (
-        "_singly",
         "_step",
         "_top",
         "_unanswered_since",
@@ -45,6 +44,7 @@ class Progress:
         "next",
         "outstanding",
         "retry_at",
+        "searches_singly",
         "sent_commit",
         "server",
         "session",
@@ -75,7 +75,7 @@ class Progress:
         #: all of it was passed over already, so that now every place is tried.
         self._step = 1
         self._top: Index = 0
-        self._singly = False
+        self.searches_singly = False
         #: Whether it has refused every place of our log: a snapshot is what is left.
         self.agrees_nowhere = False
         #: What it has applied is at most this: it was committed when the session began, or came in this session.
@@ -138,7 +138,7 @@ class Progress:
         if is_news or isinstance(request, AppendEntries):
             self.failures = 0
         self._step = 1
-        self._singly = self.agrees_nowhere = False
+        self.searches_singly = self.agrees_nowhere = False
         self.next = max(self.next, index + 1)
         self.may_have_applied = max(self.may_have_applied, index)
         if not is_news:
@@ -172,14 +172,14 @@ class Progress:
         if last_log + 1 < prev:
             return last_log + 1
         floor = max(self.match + 1, first_offered)
-        bottom = floor if self._singly else first_offered
-        self.agrees_nowhere = prev < bottom and (self._singly or self.match > 0)
-        if self._singly:
+        bottom = floor if self.searches_singly else first_offered
+        self.agrees_nowhere = prev < bottom and (self.searches_singly or self.match > 0)
+        if self.searches_singly:
             return max(prev, 1)
         if self._step == 1:
             self._top = prev
         if prev < floor < self._top:
-            self._singly = True
+            self.searches_singly = True
             return self._top
         step, self._step = self._step, self._step * 2
         return max(prev + 1 - step, floor if prev >= floor else first_offered - 1, 1)

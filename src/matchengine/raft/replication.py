@@ -81,7 +81,9 @@ def asks_anew(core: Core, progress: Progress, rejected: AppendEntries, *, was_pr
 
 def _send_entries(core: Core, progress: Progress, prev: int, prev_term: int, read_round: int) -> None:
     config = core.config
-    entries = core.log.batch(prev + 1, config.max_append_entries, config.max_append_bytes)
+    # Where every place is tried, entries would be sent again and again in vain; without any, prev 0 is a heartbeat.
+    is_bare = progress.searches_singly and prev > 0
+    entries = () if is_bare else core.log.batch(prev + 1, config.max_append_entries, config.max_append_bytes)
     # Followers of other makes commit up to their own last entry, which need not be ours.
     commit = min(core.log.commit, prev + len(entries))
     request = AppendEntries(core.term, prev, prev_term, entries, commit, progress.session, read_round)
