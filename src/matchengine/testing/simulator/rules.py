@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from matchengine.raft.configuration import decode_configuration
+from matchengine.raft.progress import Mode
 from matchengine.raft.types import (
     Configuration,
     Entry,
@@ -350,7 +351,12 @@ class HangingLeader(Checker):
     def _others_are_well(self, process: Process) -> bool:
         """By their disks as they are; whether requests reach them, only the leader can tell."""
         status = process.replica.status()
-        reached = {peer.id for peer in status.peers if max(peer.last_contact, peer.unanswered_for) < self._bound // 4}
+        soon = self._bound // 6  # well within what the leader has patience for
+        reached = {
+            peer.id
+            for peer in status.peers
+            if peer.mode is not Mode.SNAPSHOT and max(peer.last_contact, peer.unanswered_for) < soon
+        }
         voters = _voters(status.configuration)
         return _is_majority([v for v in voters if v in reached and self._is_well(v)], voters)
 
