@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 from matchengine.testing.simulator.faults import ALL, Fault
@@ -38,14 +39,6 @@ def call(plan: Plan, workload: Workload) -> str:
     return f"run(Plan({', '.join(words)}), {type(workload).__name__}())"
 
 
-def _is_default(workload: Workload | None) -> bool:
-    return workload is None or type(workload) is ExchangeWorkload
-
-
-def _again(plan: Plan, workload: Workload | None) -> str:
-    return command(plan) if workload is None or _is_default(workload) else call(plan, workload)
-
-
 def schedule(result: Result) -> list[str]:
     """The faults of a run, one a line."""
     return [f"  #{number:<5}{at / SECOND:>12.6f} s  {text}" for number, at, text in result.faults]
@@ -54,12 +47,15 @@ def schedule(result: Result) -> list[str]:
 def failure_report(first: Result, shrunk: Result, workload: Workload | None = None) -> str:
     """Everything about a failure: seed, commands, the smallest schedule, and the end of its trace in columns."""
     trace = run(shrunk.plan, workload, traced=True).trace
-    more = "--trace" if _is_default(workload) else "traced=True"
+    if workload is None or type(workload) is ExchangeWorkload:
+        more, again = "--trace", command
+    else:
+        more, again = "traced=True", partial(call, workload=workload)
     smaller = f"{len(first.faults)} faults to {len(shrunk.faults)}, {first.steps} steps to {shrunk.steps}"
     lines = [
         f"seed {first.plan.seed} FAILED at step {first.steps}: {first.failure}",
-        f"again:  {_again(first.plan, workload)}",
-        f"shrunk: {_again(shrunk.plan, workload)}",
+        f"again:  {again(first.plan)}",
+        f"shrunk: {again(shrunk.plan)}",
         f"        {smaller}: {shrunk.failure}",
         *schedule(shrunk),
         f"the trace's last {_SHOWN_LINES} lines (all of it: add {more}):",
