@@ -47,6 +47,7 @@ from plants import (
     stamp_no_ops,
     stop_at_broken_snapshot,
     take_back,
+    upgrade_without_sync,
     vote_before_term,
     vote_for_everybody,
     write_and_try_again,
@@ -70,6 +71,7 @@ from matchengine.raft.writes import Writes
 from matchengine.sessions import SessionMachine
 from matchengine.storage import frames
 from matchengine.storage.log import SegmentedLog
+from matchengine.storage.segment import Segment
 from matchengine.storage.snapshot_file import SnapshotWriter
 from matchengine.storage.stable import StableFile
 from matchengine.testing.simulator.faults import Fault
@@ -252,6 +254,8 @@ PLANTED = (
             replaced(SegmentedLog, "_write", write_frame), LOSING),
     Planted("a torn tail is taken as good", "ALICE, OSDI 2014", "log matching",
             replaced(frames, "body_of", body_unchecked), (F.POWER, F.TORN_SECTOR), habits=crowded),
+    Planted("an upgraded segment gets its name before it is synced", "ALICE, OSDI 2014", "clear stop",
+            around(Segment, "cut", upgrade_without_sync), (F.UPGRADE,), habits=busy),
     Planted("a snapshot gets its name before it is synced", "ALICE, OSDI 2014", "clear stop",
             replaced(SnapshotWriter, "finish", finish_without_sync), (F.POWER, F.SNAPSHOT), habits=short_logs),
     Planted("the session table is missing from the snapshot", "thesis 6.3", "state-machine safety",

@@ -37,6 +37,7 @@ from matchengine.sessions import ANSWER, SessionMachine
 from matchengine.storage import frames
 from matchengine.storage.files import replace_file
 from matchengine.storage.log import SegmentedLog
+from matchengine.storage.segment import Segment
 from matchengine.storage.snapshot_file import SnapshotWriter
 from matchengine.storage.stable import StableFile, _encode
 from matchengine.testing.simulator.witness import Witness
@@ -303,6 +304,18 @@ def body_unchecked(data: memoryview, header: Any, _salt: int) -> bytes | None:
     start = header.offset + frames._HEADER.size
     body = bytes(data[start : start + header.body_bytes])
     return body if len(body) == header.body_bytes else None
+
+
+def upgrade_without_sync(original: Callable[..., Segment], self: Segment, index: int) -> Segment:
+    """Only what stands in the place of a segment of an older version lacks its sync."""
+    if self.version == frames.FORMAT_VERSION:
+        return original(self, index)
+    fs: Any = self._fs
+    fs.fsync = nothing
+    try:
+        return original(self, index)
+    finally:
+        del fs.fsync
 
 
 def finish_without_sync(self: SnapshotWriter) -> None:

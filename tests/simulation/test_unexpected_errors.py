@@ -17,7 +17,7 @@ def test_an_error_that_nobody_expects_is_a_failure_with_its_seed(monkeypatch: py
 
     def receive(self: Replica, *args: object) -> None:
         calls[0] += 1
-        if calls[0] == 300:
+        if calls[0] == 20:
             raise KeyError("a mistake in the product")
         original(self, *args)
 

@@ -2,15 +2,18 @@
 
 import re
 from contextlib import closing
+from pathlib import Path
 
 import pytest
-from version_1 import write_version_1
+from version_1 import version_1, write_version_1
 
 from matchengine.raft.ready import Write
 from matchengine.raft.types import Entry, HardState
 from matchengine.storage import frames, snapshot_file, stable
 from matchengine.storage.contracts import StorageError
+from matchengine.storage.simulated import SimulatedFileSystem
 from matchengine.storage.storage import open_storage
+from matchengine.testing.simulator.version_1 import as_version_1
 
 
 @pytest.fixture
@@ -111,6 +114,43 @@ def test_a_log_of_the_first_version_is_read_and_upgraded(tmp_path, make_entries)
     with pytest.raises(StorageError, match="the segment has format version 2, this program reads 1"):
         restored_by(path, write_version_1)
     assert contents(path) == upgraded
+
+
+def written(make_entries):
+    """A log of two segments, with sectors that are blank, and a last frame that is not synced."""
+    fs = SimulatedFileSystem()
+    with closing(open_storage(Path("/node"), "node-a", segment_bytes=4096, new_salt=lambda: 77, fs=fs)) as storage:
+        for first in range(1, 13, 3):
+            storage.perform([Write(2, entries=tuple(make_entries(first, first + 2, size=400)))])
+        storage.perform([Write(3, entries=(Entry(13, 2, data=bytes(1500)),))])
+        fs.fault = interrupt_sync
+        with pytest.raises(StorageError):
+            storage.perform([Write(4, entries=tuple(make_entries(14, 14)))])
+    return fs
+
+
+def interrupt_sync(operation, _path):
+    if operation == "fdatasync":
+        raise OSError("a failure")
+
+
+def test_a_simulated_disk_can_be_made_that_of_the_first_version(make_entries):
+    """Byte for byte, what is durable and what is not."""
+    with version_1():
+        right = written(make_entries)
+    made = written(make_entries)
+    log = Path("/node/log")
+    assert disk(made, log) != disk(right, log)
+    assert made.recast(log, as_version_1)
+    assert disk(made, log) == disk(right, log)
+    assert not made.recast(log, as_version_1)
+    (newest, *_) = sorted(disk(made, log), reverse=True)
+    data, durable = disk(made, log)[newest]
+    assert data != durable
+
+
+def disk(fs, directory):
+    return {path: (bytes(f.data), f.durable) for path, f in fs._names.items() if path.parent == directory}
 
 
 def version_of(path):

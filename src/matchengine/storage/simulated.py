@@ -159,6 +159,18 @@ class SimulatedFileSystem:
         file = self._file(path)
         file.data, file.durable = bytearray(data), data
 
+    def recast(self, directory: Path, cast: Callable[[bytes], bytes]) -> bool:
+        """Another program had written the files in ``directory``: each is what ``cast`` makes of it.
+
+        What is not durable yet, bytes and names, stays so.  Says whether a reader would find a difference.
+        """
+        named = [(path, file) for names in (self._names, self._durable_names) for path, file in names.items()]
+        files = {id(file): file for path, file in named if path.parent == directory}
+        before = [bytes(file.data) for file in files.values()]
+        for file in files.values():
+            file.data, file.durable = bytearray(cast(bytes(file.data))), cast(file.durable)
+        return before != [file.data for file in files.values()]
+
     def files(self) -> list[tuple[Path, int]]:
         """All files in order of their paths, with their lengths."""
         return [(path, len(self._names[path].data)) for path in sorted(self._names)]

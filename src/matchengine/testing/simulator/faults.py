@@ -43,6 +43,7 @@ class Fault(StrEnum):
     KILL = "kill"
     PAUSE = "pause"
     ROLLBACK = "rollback"
+    UPGRADE = "upgrade"
     WIPE = "wipe"
     DRIFT = "drift"
     CLOCK_JUMP = "clock-jump"
@@ -55,6 +56,9 @@ class Fault(StrEnum):
 ALL: Final = tuple(Fault)
 #: Some seeds have a fault every few milliseconds, others one in several seconds.
 _GAPS_US: Final = (100 * MS, 400 * MS, 1500 * MS, 4000 * MS)
+_ENDS: Final = tuple(End)
+#: About so many calls to the disk a start makes that finds files of an older version.
+_STARTING_CALLS: Final = 20
 
 
 class Schedule:
@@ -125,6 +129,7 @@ class Faults:
             Fault.KILL: self._kill,
             Fault.PAUSE: self._pause,
             Fault.ROLLBACK: self._rollback,
+            Fault.UPGRADE: self._upgrade,
             Fault.WIPE: self._wipe,
             Fault.DRIFT: self._drift,
             Fault.CLOCK_JUMP: self._clock_jump,
@@ -149,6 +154,7 @@ class Faults:
             host.disk.repair()
             host.disk.disarm()
             host.down_until = 0
+            host.upsets.clear()
             host.tick_us = world.timing.tick_ms * MS
 
     def _later(self, delay: int, action: Callable[..., None], *args: object) -> None:
@@ -258,20 +264,19 @@ class Faults:
         return chance.choice(running) if running else None
 
     def _kill(self, chance: Chance) -> str:
-        return self._end(chance, End.KILLED)
+        return self._end(self._victim(chance), chance, End.KILLED)
 
     def _power(self, chance: Chance) -> str:
         if chance.happens(0.2):
             return self._blackout(chance)
-        return self._end(chance, End.POWER)
+        return self._end(self._victim(chance), chance, End.POWER)
 
-    def _end(self, chance: Chance, end: End, *, tear: bool = False) -> str:
-        host = self._victim(chance)
+    def _end(self, host: Host | None, chance: Chance, end: End) -> str:
         if host is None:
             return ""
         calls = 0 if chance.happens(0.4) else chance.skewed(1, 40)
         host.down_until = self._world.timeline.now + chance.skewed(10 * MS, 5 * SECOND)
-        host.end_soon(end, calls, tear=tear)
+        host.end_soon(end, calls)
         return f"{host.id} {end.value}" + (f" at its {calls}. call to the disk from now" if calls else "")
 
     def _blackout(self, chance: Chance) -> str:
@@ -315,6 +320,19 @@ class Faults:
         if host is None or host.paused:
             return ""
         return host.roll_back()
+
+    def _upgrade(self, chance: Chance) -> str:
+        """The program that ends was an older one; today's starts on its files, and may be interrupted as it does."""
+        host = self._victim(chance)
+        if host is None or host.is_damaged:
+            return ""
+        ending = self._end(host, chance, chance.choice(_ENDS))
+        upsets = [
+            (chance.choice(_ENDS), chance.randrange(1, _STARTING_CALLS)) for _ in range(chance.choice((0, 1, 1, 2)))
+        ]
+        host.upgrade(upsets)
+        told = "".join(f", {end.value} at its {calls}. call" for end, calls in upsets)
+        return f"{ending}; a newer program starts on its files{told}"
 
     def _wipe(self, chance: Chance) -> str:
         host = self._victim(chance)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +17,7 @@ from matchengine.storage.storage import open_storage
 from matchengine.testing.simulator.disk import SimulatedDisk
 from matchengine.testing.simulator.invariants import CLEAR_STOP
 from matchengine.testing.simulator.process import Process
+from matchengine.testing.simulator.version_1 import as_version_1
 
 if TYPE_CHECKING:
     from matchengine.testing.simulator.world import World
@@ -51,6 +52,9 @@ class Host:
         #: Why the directory was refused for good: an operator has to replace the node.
         self.damaged = ""
         self.down_until = 0
+        #: How the next starts end, one after the other: each at such a call to the disk.
+        self.upsets: deque[tuple[End, int]] = deque()
+        self._was_older = False
         self._configurations: list[Configuration] = []
         self.tick_us = world.timing.tick_ms * 1000
         self.wall_offset_ns = 0
@@ -71,6 +75,10 @@ class Host:
         if self.process is not None or self.damaged:
             return
         self.disk.repair_for_start()
+        self._meet_old_files()
+        if self.upsets:
+            self._end, calls = self.upsets.popleft()
+            self.disk.end_after(calls)
         self.starts += 1
         process = Process(self.world, self, self.world.next_process())
         self.process = process
@@ -84,6 +92,16 @@ class Host:
             self._refused(process, error)
         else:
             self.world.note(self.id, "starts")
+
+    def _meet_old_files(self) -> None:
+        """If the program before was an older one, the log is as that had written it.
+
+        A damaged log stays what it is: the old format tells damage from a torn write less well.
+        """
+        was_older, self._was_older = self._was_older, False
+        if was_older and not self.is_damaged and self.disk.files.recast(Path("/", self.id, "log"), as_version_1):
+            self.world.count("starts on old files")
+            self.world.note(self.id, "finds files of version 1")
 
     def _refused(self, process: Process, error: StorageError) -> None:
         process.ended = True
@@ -153,6 +171,11 @@ class Host:
         if self.disk.contents() != before:
             self.world.fail(CLEAR_STOP, f"{self.id} has changed files of a version that it cannot know")
         return f"{self.id} with an older program: {text}"
+
+    def upgrade(self, upsets: Iterable[tuple[End, int]]) -> None:
+        """The process that runs is that of an older program, and a newer one starts next; ``upsets`` end its starts."""
+        self._was_older = True
+        self.upsets = deque(upsets)
 
     def configurations(self) -> list[Configuration]:
         """Every configuration that this server's log holds or may bring back."""
