@@ -147,6 +147,7 @@ class Host:
         """The process ends, and an operator gives the server an empty disk: it is no member any more."""
         self.end_soon(End.KILLED, 0)
         self.disk.files = SimulatedFileSystem()
+        self.is_damaged, self.damaged = False, ""
         self._first = None
         self._configurations = []
         self.world.checkers.wiped(self)

@@ -6,7 +6,7 @@ damaged node is removed and a new one with an empty disk and a new id takes its 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from matchengine.errors import UnknownOutcomeError
@@ -32,6 +32,10 @@ _SETTLED_US: Final = 2 * SECOND
 #: By what factor the link is slow of a member that is replaced for it, and for how long.
 _SLOW: Final = 100
 _SLOW_US: Final = SECOND
+#: For so long an operator waits for a change before it goes on to replace a server.
+_PATIENCE_US: Final = 2 * SECOND
+#: More changes than these are not under way at one time: every set of them may be what comes into force.
+_MOST_PENDING: Final = 4
 #: For so long a change whose outcome is unknown may still come into force.
 _UNKNOWN_US: Final = 30 * SECOND
 
@@ -59,7 +63,7 @@ class Operator:
     def _replace_damaged(self) -> None:
         leader = self._world.leader()
         self._forget()
-        if leader is None or self._pending:
+        if leader is None or self._waits():
             return
         configuration = self._configuration(leader)
         lost = [h for h in self._world.hosts.values() if h.damaged and configuration.get(h.id) is not None]
@@ -70,6 +74,11 @@ class Operator:
             host.start()
             self._change(leader, ChangeKind.ADD_VOTER, host.id)
 
+    def _waits(self) -> bool:
+        """Whether something asked for a short while ago has no known outcome yet."""
+        now = self._world.timeline.now
+        return any(now - asked < _PATIENCE_US for _, asked in self._pending.values())
+
     def _vacant_address(self, configuration: Configuration) -> str:
         """Where a server was that is past help and no member any more, or ``""``."""
         gone = [h for h in self._world.hosts.values() if h.damaged and configuration.get(h.id) is None]
@@ -77,18 +86,19 @@ class Operator:
 
     def _spare(self, configuration: Configuration) -> Host | None:
         """A machine that works and is no voter."""
-        return next((h for h in self._world.hosts.values() if not h.damaged and not configuration.is_voter(h.id)), None)
+        hosts = self._world.hosts.values()
+        return next((h for h in hosts if not h.is_damaged and not configuration.is_voter(h.id)), None)
 
     # --- changing --------------------------------------------------------------------------
 
     def change(self, chance: Chance) -> str:
         """Change one member, whichever; says what, or ``""`` when there is nothing that may be done."""
         leader = self._world.leader()
-        if leader is None or self._is_short_handed(leader):
+        if leader is None:
             return ""
         kind = chance.choice(tuple(ChangeKind))
         target = self._target(kind, self._configuration(leader), chance)
-        if target is None:
+        if target is None or not self._may_change(kind, target):
             return ""
         self._change(leader, kind, target.id)
         told = f"{kind.name.lower()} {target.id} at {leader.id}"
@@ -100,7 +110,7 @@ class Operator:
         if leader.process is None:
             return "no other"
         target = self._target(kind, self._configuration(leader), chance, most=self._world.most_members - 1, least=3)
-        if target is None:
+        if target is None or not self._may_change(kind, target):
             return "no other"
         self._change(leader, kind, target.id)
         return f"{kind.name.lower()} {target.id}"
@@ -108,13 +118,15 @@ class Operator:
     def rejoin(self, chance: Chance) -> str:
         """Remove a member, give it an empty disk, and add it again under its old id."""
         leader = self._world.leader()
-        if leader is None or self._is_short_handed(leader) or not self._is_settled(leader):
+        if leader is None or not self._is_settled(leader):
             return ""
         configuration = self._configuration(leader)
         others = [s.id for s in configuration.servers if s.id != leader.id]
         if len(configuration.voters()) < 3 or not others:
             return ""
         target = self._world.hosts[chance.choice(others)]
+        if not self._may_change(ChangeKind.REMOVE_SERVER, target):
+            return ""
         kind = ChangeKind.ADD_VOTER if chance.happens(0.5) else ChangeKind.ADD_NONVOTER
         if chance.happens(0.5):
             self._slow_down(target, leader)
@@ -135,6 +147,8 @@ class Operator:
         if any(c.get(target.id) is not None for c in self._in_play(but=target)):
             self._world.timeline.after(_RETRY_US, self._rejoin, leader, target, kind, until)
             return
+        if self._world.host_at(target.address) is not target or not self._may_change(kind, target):
+            return  # it was damaged, and another server has its place, or there are too few others by now
         target.wipe()
         target.start()
         self._change(leader, kind, target.id)
@@ -150,13 +164,12 @@ class Operator:
     def _target(
         self, kind: ChangeKind, configuration: Configuration, chance: Chance, *, most: int = 0, least: int = 2
     ) -> Host | None:
-        hosts = [h for h in self._world.hosts.values() if not h.damaged]
-        members = [h for h in hosts if configuration.get(h.id) is not None]
-        others = [h for h in hosts if configuration.get(h.id) is None]
+        members = [h for h in self._world.hosts.values() if configuration.get(h.id) is not None]
+        others = [h for h in self._world.hosts.values() if configuration.get(h.id) is None and not h.damaged]
         if kind in (ChangeKind.ADD_VOTER, ChangeKind.ADD_NONVOTER):
             if len(configuration.servers) >= (most or self._world.most_members):
                 return None
-            nonvoters = [h for h in members if not configuration.is_voter(h.id)]
+            nonvoters = [h for h in members if not configuration.is_voter(h.id) and not h.damaged]
             if kind is ChangeKind.ADD_VOTER and nonvoters:
                 return chance.choice(nonvoters)
             host = chance.choice(others) if others else self._world.new_host()
@@ -171,7 +184,7 @@ class Operator:
     ) -> None:
         process = leader.process
         assert process is not None
-        change = ChangeMembership(kind, server_id, self._world.hosts[server_id].address)
+        change = _asked(kind, self._world.hosts[server_id])
         self._changes += 1
         number, now = self._changes, self._world.timeline.now
         self._pending[number] = (change, now)
@@ -185,12 +198,6 @@ class Operator:
                     self._world.timeline.after(0, then)
 
         process.enter(process.replica.change_membership, kind, server_id, change.address, 0, done)
-
-    def _is_short_handed(self, leader: Host) -> bool:
-        """Whether something is past help or under way, so that nothing else is to be changed."""
-        self._forget()
-        configuration = self._configuration(leader)
-        return bool(self._pending) or any(self._world.hosts[s.id].is_damaged for s in configuration.servers)
 
     def _forget(self) -> None:
         now = self._world.timeline.now
@@ -220,18 +227,27 @@ class Operator:
 
     def may_lose(self, host: Host) -> bool:
         """Whether every configuration that is or may come into force keeps a majority without this disk."""
-        self._forget()
-        lost = {h.id for h in self._world.hosts.values() if h.is_damaged} | {host.id}
-        return all(_survives(configuration, lost) for configuration in self._in_play())
+        return _all_survive(self._in_play(), self._lost() | {host.id})
 
-    def _in_play(self, but: Host | None = None) -> list[Configuration]:
+    def _may_change(self, kind: ChangeKind, host: Host) -> bool:
+        """Whether every configuration that may come into force, this change included, keeps a majority of good disks.
+
+        Whatever else is damaged or under way is no reason to wait.
+        """
+        self._forget()
+        if len(self._pending) >= _MOST_PENDING:
+            return False
+        return _all_survive(_with(self._in_play(), _asked(kind, host)), self._lost())
+
+    def _lost(self) -> set[ServerId]:
+        return {host.id for host in self._world.hosts.values() if host.is_damaged}
+
+    def _in_play(self, but: Host | None = None) -> set[Configuration]:
         """Every configuration that some server but ``but`` holds, and what the changes under way make of them."""
-        found: list[Configuration] = []
-        for host in self._world.hosts.values():
-            if host is not but:
-                found += host.configurations()
+        self._forget()
+        found = {c for host in self._world.hosts.values() if host is not but for c in host.configurations()}
         for change, _ in self._pending.values():
-            found += [result for c in found if (result := _changed(c, change)) is not None]
+            found = _with(found, change)
         return found
 
     def _configuration(self, leader: Host) -> Configuration:
@@ -239,9 +255,23 @@ class Operator:
         return leader.process.replica.core.membership.latest
 
 
+def _asked(kind: ChangeKind, host: Host) -> ChangeMembership:
+    return ChangeMembership(kind, host.id, host.address)
+
+
+def _all_survive(configurations: Iterable[Configuration], lost: set[ServerId]) -> bool:
+    """Whether each of them keeps a majority when these are lost."""
+    return all(_survives(configuration, lost) for configuration in configurations)
+
+
 def _survives(configuration: Configuration, lost: set[ServerId]) -> bool:
     voters = configuration.voters()
     return not voters or len([v for v in voters if v not in lost]) >= majority(len(voters))
+
+
+def _with(configurations: set[Configuration], change: ChangeMembership) -> set[Configuration]:
+    """These configurations, and what the change makes of them."""
+    return configurations | {result for c in configurations if (result := _changed(c, change)) is not None}
 
 
 def _changed(configuration: Configuration, change: ChangeMembership) -> Configuration | None:
