@@ -26,17 +26,38 @@ ENGINE = "hashicorp"
 
 
 def kill_raft_when(monkeypatch, node, kind, *, before):
-    """SIGKILL for the Go half when a frame of ``kind`` comes from it: it is seen here, or it is not."""
+    """SIGKILL for the Go half when a frame of ``kind`` comes from it: seen here or not, the last one."""
     feed = FrameReader.feed
+    killed = []
 
     def watched(self, data):
-        for found, body in feed(self, data):
+        for found, body in () if killed else feed(self, data):
             if found is not kind:
                 yield found, body
                 continue
             if not before:
                 yield found, body
-            os.kill(node._engine._process.pid, signal.SIGKILL)
+            killed.append(node._engine._process.pid)
+            os.kill(killed[0], signal.SIGKILL)
+            return
+
+    monkeypatch.setattr(FrameReader, "feed", watched)
+
+
+def hold_back_until_the_end(monkeypatch, node, kind):
+    """SIGKILL for the Go half when a frame of ``kind`` comes from it, which is seen here only when its end is known."""
+    feed = FrameReader.feed
+    killed = []
+
+    def watched(self, data):
+        for found, body in () if killed else feed(self, data):
+            if found is not kind:
+                yield found, body
+                continue
+            process = node._engine._process
+            process.ended.add_done_callback(lambda _, body=body: node._engine._take(kind, body))
+            killed.append(process.pid)
+            os.kill(process.pid, signal.SIGKILL)
             return
 
     monkeypatch.setattr(FrameReader, "feed", watched)
@@ -95,6 +116,21 @@ def test_raft_dies_while_it_starts(play, monkeypatch, kind, before):
                 await second.start()
                 await second.wait_stopped()
         await second.stop()
+        await it_goes_on(nodes, node.config.address, ACKNOWLEDGED)
+
+    play(scenario, ENGINE)
+
+
+def test_a_start_ends_when_raft_is_dead_before_its_word_that_it_is_ready_is_read(play, monkeypatch):
+    async def scenario(nodes):
+        node = await filled(nodes, 5)
+        await node.stop()
+        with monkeypatch.context() as patch:
+            second = nodes.make(address=node.config.address)
+            nodes.running.append(second)
+            hold_back_until_the_end(patch, second, Kind.READY)
+            with pytest.raises(EngineError, match=r"killed by signal 9"):
+                await second.start()
         await it_goes_on(nodes, node.config.address, ACKNOWLEDGED)
 
     play(scenario, ENGINE)

@@ -86,6 +86,7 @@ class Node:
                 raise self._failure from None
             raise
         if self._failure is not None:
+            self._give_up()
             await self.wait_stopped()
 
     async def _serve(self) -> None:
@@ -147,7 +148,12 @@ class Node:
             return  # somebody asked for it
         logger.critical("node %s stops: %s", self.config.id, error)
         self._failure = error
-        if self._running and not self._stopping:
+        if self._running:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """The engine has stopped: nothing is to be handed over."""
+        if not self._stopping:
             self._stopping = True
             self._closing = self._loop.create_task(self._shut_down())
 
