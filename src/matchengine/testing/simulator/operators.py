@@ -62,7 +62,6 @@ class Operator:
 
     def _replace_damaged(self) -> None:
         leader = self._world.leader()
-        self._forget()
         if leader is None or self._waits():
             return
         configuration = self._configuration(leader)
