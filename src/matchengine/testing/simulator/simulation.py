@@ -89,12 +89,12 @@ def _unexpected(error: Exception) -> InvariantError:
 def _quiet() -> Iterator[None]:
     """What the storage would log about crashes is in the trace, if anywhere."""
     logger = logging.getLogger("matchengine")
-    was = logger.disabled, logger.level
+    was = logger.level
     logger.setLevel(logging.CRITICAL + 1)
     try:
         yield
     finally:
-        logger.disabled, logger.level = was
+        logger.setLevel(was)
 
 
 class _Simulation:
