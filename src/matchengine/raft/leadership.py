@@ -364,11 +364,8 @@ class Leadership:
     def _hears_quorum(self) -> bool:
         """Whether a majority of voters answered within the lease (thesis section 6.2)."""
         core = self._core
-        heard = {
-            core.id,
-            *(p.server.id for p in self.peers.values() if self._is_heard(p) or p.is_expected(core.now)),
-        }
-        return is_quorum(heard, core.membership.voters)
+        heard = [peer for peer, p in self.peers.items() if self._is_heard(p) or p.is_expected(core.now)]
+        return is_quorum([core.id, *heard], core.membership.voters)
 
     def _is_heard(self, progress: Progress) -> bool:
         return progress.last_contact >= self._core.now - self._core.ticks.lease

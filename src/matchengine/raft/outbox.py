@@ -44,10 +44,6 @@ class Outbox:
 
     def __init__(self) -> None:
         self._held: _ByWrite = {}
-        self.clear()
-
-    def clear(self) -> None:
-        """Everything that was ready has been taken; held messages stay."""
         self.requests: list[Send] = []
         self.responses: list[Respond] = []
         self.accepted: list[Accepted] = []
@@ -56,6 +52,17 @@ class Outbox:
         self.reads: list[ReadReady] = []
         self.receive: ReceiveSnapshot | None = None
         self.restore: SnapshotMeta | None = None
+        self.wants_snapshot = False
+
+    def clear(self) -> None:
+        """Everything that was ready has been taken; held messages stay."""
+        self.requests.clear()
+        self.responses.clear()
+        self.accepted.clear()
+        self.refused.clear()
+        self.done.clear()
+        self.reads.clear()
+        self.receive = self.restore = None
         self.wants_snapshot = False
 
     @property

@@ -14,7 +14,7 @@ def majority(voters: int) -> int:
 
 def is_quorum(agreeing: Collection[ServerId], voters: Sequence[ServerId]) -> bool:
     """Whether more than half of the voters agree.  Nobody is no quorum of an empty cluster."""
-    return sum(voter in agreeing for voter in voters) >= majority(len(voters))
+    return sum([voter in agreeing for voter in voters]) >= majority(len(voters))
 
 
 def reached_by_majority(values: Sequence[int]) -> int:

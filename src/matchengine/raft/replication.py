@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from matchengine.raft.core import Core
 from matchengine.raft.messages import AppendEntries, InstallSnapshot
 from matchengine.raft.progress import Mode, Progress
@@ -10,19 +12,25 @@ from matchengine.raft.types import SnapshotMeta
 #: Heartbeats that one follower may leave unanswered; a new one per interval tells a lost one
 #: from a lost leader, but a dead peer must not gather calls.
 MAX_HEARTBEATS = 8
+# Asked for each follower again and again: to look an enum's member up costs Python 3.11 several times as much.
+_REPLICATE: Final = Mode.REPLICATE
 #: So often a follower waits for a newer snapshot while nothing is committed: a third of a second and more.
 _PATIENCE = 6
 
 
 def is_due(core: Core, progress: Progress) -> bool:
     """Whether a request with a statement about the log may leave now."""
-    if progress.mode is not Mode.REPLICATE:
+    if progress.mode is not _REPLICATE:
         return progress.outstanding is None and core.now >= progress.retry_at
-    if not _window_is_open(core, progress):
-        return False
+    config = core.config
+    if (
+        progress.inflight_requests >= config.max_inflight_requests
+        or progress.inflight_bytes >= config.max_inflight_bytes
+    ):
+        return False  # the window is full
     if progress.next > core.log.last_index:
         return _news_is_due(core, progress)
-    return progress.inflight_requests < core.config.max_partial_requests or _fills_a_request(core, progress)
+    return progress.inflight_requests < config.max_partial_requests or _fills_a_request(core, progress)
 
 
 def _fills_a_request(core: Core, progress: Progress) -> bool:
@@ -34,14 +42,6 @@ def _fills_a_request(core: Core, progress: Progress) -> bool:
     if waiting * config.max_entry_bytes < config.max_append_bytes:
         return False
     return sum([e.size for e in core.log.slice(progress.next, core.log.last_index)]) >= config.max_append_bytes
-
-
-def _window_is_open(core: Core, progress: Progress) -> bool:
-    config = core.config
-    return (
-        progress.inflight_requests < config.max_inflight_requests
-        and progress.inflight_bytes < config.max_inflight_bytes
-    )
 
 
 def _news_is_due(core: Core, progress: Progress) -> bool:
