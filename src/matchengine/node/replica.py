@@ -28,7 +28,6 @@ from matchengine.node.engine import Done, Outcome, Settle
 from matchengine.node.machine_room import MachineRoom
 from matchengine.node.policy import SnapshotPolicy
 from matchengine.raft.config import RaftConfig
-from matchengine.raft.core import Core
 from matchengine.raft.messages import (
     Answered,
     Applied,
@@ -59,7 +58,7 @@ from matchengine.storage.contracts import SnapshotStore
 T = TypeVar("T")
 
 
-_ROUNDS_PER_PUMP = 8
+_ROUNDS_PER_PUMP = range(8)
 
 
 class _Waiting(msgspec.Struct, frozen=True):
@@ -107,6 +106,8 @@ class Replica:
         on_stop: Callable[[Exception], None],
     ) -> None:
         self._raft = Raft(config, restored, rng)
+        #: The core's state itself, for checkers that look after every step; not to be changed.
+        self.core = self._raft.core
         self._disk = disk
         self._network = network
         self._clock = clock
@@ -119,7 +120,8 @@ class Replica:
         self._waiting: dict[Index, _Waiting] = {}
         self._reads: deque[tuple[Index, Done]] = deque()
         self._calls: dict[int, InboundCall] = {}
-        self._soft_state = SoftState(Role.FOLLOWER, restored.hard_state.term, "", "")
+        #: Role, term and known leader.
+        self.soft_state = SoftState(Role.FOLLOWER, restored.hard_state.term, "", "")
         self._stopped: Exception | None = None
         self.terms_seen = 0
         self._room = MachineRoom(
@@ -164,7 +166,7 @@ class Replica:
         Stops after a round that applied something, so that the owner can serve its sockets
         between two rounds.
         """
-        for _ in range(_ROUNDS_PER_PUMP):
+        for _ in _ROUNDS_PER_PUMP:
             if self._stopped is not None or not self._raft.has_ready():
                 return False
             ready = self._raft.ready()
@@ -235,11 +237,6 @@ class Replica:
         return self._raft.status()
 
     @property
-    def core(self) -> Core:
-        """The core's state itself, for checkers that look after every step; not to be changed."""
-        return self._raft.core
-
-    @property
     def applied(self) -> Index:
         """Index of the newest entry that the state machine has processed."""
         return self._room.applied
@@ -248,11 +245,6 @@ class Replica:
     def machine_is_readable(self) -> bool:
         """False while the state machine is being replaced by a snapshot."""
         return not self._room.restoring
-
-    @property
-    def soft_state(self) -> SoftState:
-        """Role, term and known leader."""
-        return self._soft_state
 
     # --- Ready -----------------------------------------------------------------------------
 
@@ -330,7 +322,7 @@ class Replica:
         text = f"{refused.reason.value}: {refused.detail}" if refused.detail else refused.reason.value
         match refused.reason:
             case Reason.NOT_LEADER:
-                return NotLeaderError(self._soft_state.leader_id, self._soft_state.leader_address)
+                return NotLeaderError(self.soft_state.leader_id, self.soft_state.leader_address)
             case Reason.LEADERSHIP_LOST:
                 return UnknownOutcomeError(text)
             case Reason.BUSY | Reason.TRANSFER_IN_PROGRESS | Reason.CHANGE_PENDING:
@@ -342,12 +334,12 @@ class Replica:
         self._proposed.pop(read.key)(Outcome(read.index), None)
 
     def _change_soft_state(self, state: SoftState) -> None:
-        lost = self._soft_state.role is Role.LEADER and (
-            state.role is not Role.LEADER or state.term != self._soft_state.term
+        lost = self.soft_state.role is Role.LEADER and (
+            state.role is not Role.LEADER or state.term != self.soft_state.term
         )
-        if state.term != self._soft_state.term:
+        if state.term != self.soft_state.term:
             self.terms_seen += 1
-        self._soft_state = state
+        self.soft_state = state
         if lost:
             self._fail_waiting(UnknownOutcomeError(Reason.LEADERSHIP_LOST.value))
         self._on_soft_state(state)
@@ -369,7 +361,7 @@ class Replica:
         if waiter.term == entry.term:
             waiter.done(Outcome(entry.index, result), None)
         else:
-            waiter.done(None, NotLeaderError(self._soft_state.leader_id, self._soft_state.leader_address))
+            waiter.done(None, NotLeaderError(self.soft_state.leader_id, self.soft_state.leader_address))
 
     def _release_reads(self, applied: Index) -> None:
         for _ in range(len(self._reads)):

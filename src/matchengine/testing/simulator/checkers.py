@@ -75,12 +75,13 @@ class Checkers:
         self._tell("started", process, restored)
         self.seen.claims[process.id] = Claims(restored)
         self.seen.vote(process.id, restored.hard_state)
-        view = self.seen.views[process] = View()
+        view = process.view = View()
         view.term = restored.hard_state.term
 
     def ended(self, process: Process) -> None:
         """``process`` is no more."""
-        if self.seen.views.pop(process, None) is not None:
+        if process.view is not None:
+            process.view = None
             self.seen.claims[process.id].crash()
 
     def wiped(self, host: Host) -> None:
@@ -123,7 +124,7 @@ class Checkers:
 
     def look(self, process: Process) -> None:
         """Something has happened to ``process``."""
-        view = self.seen.views.get(process)
+        view = process.view
         if view is None:
             return
         core = process.core
@@ -143,7 +144,7 @@ class Checkers:
         view.last_index, view.last_term = log.last_index, log.last_term
 
     def _note_commit(self, process: Process, before: Index) -> None:
-        log, seen = process.replica.core.log, self.seen
+        log, seen = process.core.log, self.seen
         for index in range(max(before + 1, log.first_index), log.commit + 1):
             found = log.slice(index, index)
             if not found or found[0].index != index:
@@ -154,7 +155,7 @@ class Checkers:
                 return
             if index == seen.last_committed + 1:
                 seen.committed.append(found[0])
-                seen.committed_in.append(process.replica.core.term)
+                seen.committed_in.append(process.core.term)
             for hook in self._hooks["committed"]:
                 hook(process, found[0])
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from matchengine.raft.ready import Write
 from matchengine.raft.types import Entry, HardState, Index, Restored, Role, ServerId, Term
-
-if TYPE_CHECKING:
-    from matchengine.testing.simulator.process import Process
-
 
 #: Rules that belong to no checker: the run itself, or whoever takes part in it, sees them broken.
 PROGRESS: Final = "progress"
@@ -105,7 +101,6 @@ class Seen:
         self.claims: dict[ServerId, Claims] = {}
         #: Durable votes: who got the vote of (term, voter), ever.
         self.votes: dict[tuple[Term, ServerId], set[ServerId]] = {}
-        self.views: dict[Process, View] = {}
 
     @property
     def last_committed(self) -> Index:

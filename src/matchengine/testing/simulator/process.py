@@ -30,10 +30,13 @@ from matchengine.transport.wire import make_header
 if TYPE_CHECKING:
     from matchengine.node.contracts import Outcome
     from matchengine.testing.simulator.host import Host
+    from matchengine.testing.simulator.invariants import View
     from matchengine.testing.simulator.world import World
 
 #: Small, so that the log has many segments and every one of its seams is passed often.
 SEGMENT_BYTES: Final = 16 * 1024
+# Asked with every tick: to look an enum's member up costs Python 3.11 several times as much as a global.
+_LEADER: Final = Role.LEADER
 #: A busy program takes a while to come to the work that it was woken for.
 _LATE: Final = 0.1
 _LATE_US: Final = (20, 2_000)
@@ -49,6 +52,8 @@ class Process:
         self.number = number
         self.ended = False
         self.failure: Exception | None = None
+        #: What the checkers saw of its core when they looked last; they set it while the process runs.
+        self.view: View | None = None
         self.ticks = 0
         #: When it last began to lead.
         self.led_from = 0
@@ -184,7 +189,7 @@ class Process:
     @property
     def leads(self) -> bool:
         """Whether this node leads, as far as it knows."""
-        return not self.ended and self.replica.soft_state.role is Role.LEADER
+        return not self.ended and self.replica.soft_state.role is _LEADER
 
     def answer(self, query: int) -> object:
         """The state machine's answer to a query of the workload."""

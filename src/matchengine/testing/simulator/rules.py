@@ -55,7 +55,7 @@ class ElectionSafety(Checker):
 
     def changed(self, process: Process, view: View) -> None:
         """See :class:`Checker`."""
-        core = process.replica.core
+        core = process.core
         if core.role is not Role.LEADER or (view.role is Role.LEADER and view.term == core.term):
             return
         first = self._leaders.setdefault(core.term, process)
@@ -80,7 +80,7 @@ class LeaderAppendOnly(Checker):
 
     def changed(self, process: Process, view: View) -> None:
         """See :class:`Checker`."""
-        core = process.replica.core
+        core = process.core
         if core.role is not Role.LEADER or view.role is not Role.LEADER or core.term != view.term:
             return
         log = core.log
@@ -102,7 +102,7 @@ class LogMatching(Checker):
 
     def changed(self, process: Process, view: View) -> None:
         """See :class:`Checker`."""
-        log = process.replica.core.log
+        log = process.core.log
         if log.last_index == view.last_index and log.last_term == view.last_term:
             return
         same = view.last_index <= log.last_index and log.term(view.last_index) == view.last_term
@@ -125,7 +125,7 @@ class LeaderCompleteness(Checker):
 
     def changed(self, process: Process, view: View) -> None:
         """See :class:`Checker`."""
-        core, seen = process.replica.core, self.seen
+        core, seen = process.core, self.seen
         if core.role is not Role.LEADER or (view.role is Role.LEADER and view.term == core.term):
             return
         index = seen.last_committed
@@ -147,7 +147,7 @@ class StateMachineSafety(Checker):
 
     def changed(self, process: Process, view: View) -> None:
         """See :class:`Checker`; what is committed stays committed."""
-        commit = process.replica.core.log.commit
+        commit = process.core.log.commit
         if commit < view.commit:
             self.broken(f"{process.id} had committed up to {view.commit} and is back at {commit}")
 
@@ -172,7 +172,7 @@ class StateMachineSafety(Checker):
         self.world.timeline.after(0, process.enter, self._compare_restored, process)
 
     def _compare_restored(self, process: Process) -> None:
-        if not process.replica.core.log.restoring:
+        if not process.core.log.restoring:
             self._compare(process, process.replica.applied)
 
     def _compare(self, process: Process, index: Index) -> None:
@@ -241,7 +241,7 @@ class RealMajorities(Checker):
 
     def changed(self, process: Process, view: View) -> None:
         """See :class:`Checker`."""
-        core = process.replica.core
+        core = process.core
         if core.role is not Role.LEADER:
             return
         if core.log.commit > view.commit and view.role is Role.LEADER and view.term == core.term:
@@ -250,7 +250,7 @@ class RealMajorities(Checker):
             self._appended(process, view)
 
     def _committed(self, process: Process) -> None:
-        core = process.replica.core
+        core = process.core
         index = core.log.commit
         term = core.log.term(index)
         if term is None:
@@ -266,13 +266,13 @@ class RealMajorities(Checker):
 
     def _appended(self, process: Process, view: View) -> None:
         """A leader's new configuration differs by one voter from the one before, which is committed."""
-        core = process.replica.core
+        core = process.core
         for entry in core.log.slice(max(view.last_index + 1, core.log.first_index), core.log.last_index):
             if entry.type is EntryType.CONFIGURATION and entry.term == core.term:
                 self._one_change(process, entry)
 
     def _one_change(self, process: Process, entry: Entry) -> None:
-        core = process.replica.core
+        core = process.core
         before = [e for e in core.log.slice(core.log.commit + 1, entry.index - 1) if e.type is EntryType.CONFIGURATION]
         if before:
             self.broken(f"{process.id} changes members at {entry.index} before {before[-1].index} is committed")
