@@ -193,7 +193,8 @@ class Network:
     def latency(self, source: str, target: str) -> int:
         """How long the next message takes, in microseconds."""
         weather = self.weather
-        delay = self._chance.skewed(*weather.latency)
+        low, high = weather.latency
+        delay = self._chance.skewed(low, high)
         return delay * weather.slow.get((source, target), 1) if weather.slow else delay
 
     def _is_lost(self, source: str, target: str) -> bool:
@@ -239,7 +240,7 @@ class Network:
 
     def _arrive(self, call: Call, data: bytes) -> None:
         source, target = call.sender.id, call.to.id
-        if call.stream != self._streams.get((source, target), 0) and call.stream:
+        if call.stream and call.stream != self._streams.get((source, target), 0):
             return  # that stream is broken
         host = self.world.host_at(call.to.address)
         if host is None or host.process is None:

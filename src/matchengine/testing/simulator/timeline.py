@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable
+from heapq import heappop, heappush
 from typing import Any, Final, TypeAlias
 
 MS: Final = 1_000
@@ -26,7 +26,7 @@ class Timeline:
     def after(self, delay: int, action: Callable[..., None], *args: Any) -> None:
         """Do ``action(*args)`` in ``delay`` microseconds."""
         self._made += 1
-        heapq.heappush(self._queue, (self.now + delay, self._made, action, args))
+        heappush(self._queue, (self.now + delay, self._made, action, args))
 
     def at(self, time: int, action: Callable[..., None], *args: Any) -> None:
         """Do ``action(*args)`` at ``time``, or now if that is over."""
@@ -34,9 +34,9 @@ class Timeline:
 
     def run_to(self, steps: int) -> None:
         """Events happen until ``steps`` have."""
-        queue, pop = self._queue, heapq.heappop
+        queue = self._queue
         while self.steps < steps:
-            self.now, _, action, args = pop(queue)
+            self.now, _, action, args = heappop(queue)
             self.steps += 1
             action(*args)
 

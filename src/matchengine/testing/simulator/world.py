@@ -163,6 +163,8 @@ class World:
 class _Exchange:
     """One call of a service."""
 
+    __slots__ = ("_ask", "_done", "_host", "_settled", "_source", "_world")
+
     def __init__(
         self,
         world: World,
@@ -181,14 +183,14 @@ class _Exchange:
     def begin(self, patience: int) -> None:
         """Send the question."""
         world, host = self._world, self._host
-        world.timeline.after(patience, self._settle, None, StoppedError("no answer in time"))
+        world.timeline.after(patience, self._give_up)
         if host is not None and world.network.reaches(self._source, host.id):
             world.timeline.after(world.network.latency(self._source, host.id), self._arrive, host)
 
     def _arrive(self, host: Host) -> None:
         process = host.process
         if process is not None:
-            process.enter(lambda: self._ask(process.services, self._reply))
+            process.enter(self._ask, process.services, self._reply)
         elif host.refuses:
             self._return(host, None, StoppedError("connection refused"))
 
@@ -200,6 +202,10 @@ class _Exchange:
         network = self._world.network
         if network.reaches(host.id, self._source):
             self._world.timeline.after(network.latency(host.id, self._source), self._settle, result, error)
+
+    def _give_up(self) -> None:
+        if not self._settled:
+            self._settle(None, StoppedError("no answer in time"))
 
     def _settle(self, result: object, error: Exception | None) -> None:
         if not self._settled:
