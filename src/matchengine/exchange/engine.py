@@ -13,7 +13,6 @@ from matchengine.exchange.order_book import (
     ACCOUNT,
     CL_ORD_ID,
     INSTRUMENT,
-    LEAVES,
     ORDER_ID,
     Order,
     OrderBook,
@@ -89,13 +88,13 @@ class MatchingEngine(Door):
         """(bids, asks), each the best ``levels`` as (price, quantity, orders); KeyError for an unknown instrument."""
         book = self._matcher.books[instrument]
         return (
-            queries.levels_of(_side(book, bids=True), levels),
-            queries.levels_of(_side(book, bids=False), levels),
+            queries.levels_of(book.best_first(bids=True), levels),
+            queries.levels_of(book.best_first(bids=False), levels),
         )
 
     def quote(self, instrument: int, side: int, quantity: int) -> Quote:
         """What buying (side 1) or selling (side 2) ``quantity`` lots would cost or bring now; KeyError as above."""
-        return queries.quote(_side(self._matcher.books[instrument], bids=side == Side.SELL), quantity)
+        return queries.quote(self._matcher.books[instrument].best_first(bids=side == Side.SELL), quantity)
 
     def order(self, account: int, cl_ord_id: int) -> OpenOrder | None:
         """The account's open order of this name, or None."""
@@ -109,10 +108,6 @@ class MatchingEngine(Door):
                 if order[ORDER_ID] == order_id:
                     return _open_order(order)
         return None
-
-
-def _side(book: OrderBook, *, bids: bool) -> Iterator[tuple[int, list[int]]]:
-    return ((price, [order[LEAVES] for order in orders]) for price, orders in book.best_first(bids=bids))
 
 
 def _open_order(order: Order) -> OpenOrder:

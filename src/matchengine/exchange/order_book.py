@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush, merge
+from itertools import chain
+from operator import itemgetter
 from typing import Final, TypeAlias
 
 #: An open order is a list of seven integers: a list is the fastest mutable record that CPython has.
@@ -108,8 +110,8 @@ class OrderBook:
         heapify(self.asks)
         self._stale, self._stale_limit = 0, max(_FEW_STALE, kept)
 
-    def best_first(self, *, bids: bool) -> Iterator[tuple[int, list[Order]]]:
-        """(price, its open orders in time order) of one side, from the best price on.
+    def best_first(self, *, bids: bool) -> Iterator[tuple[int, list[int]]]:
+        """(price, what is left of its open orders in time order) of one side, from the best price on.
 
         Costs the levels that are asked for, however many there are: the heap is walked from its root.
         """
@@ -119,9 +121,9 @@ class OrderBook:
             key, at = heappop(frontier)
             if key == NO_KEY:
                 return
-            orders = [order for order in self.levels[key] if order[LEAVES]]
-            if orders:
-                yield abs(key), orders
+            left = [order[LEAVES] for order in self.levels[key] if order[LEAVES]]
+            if left:
+                yield abs(key), left
             for child in (2 * at + 1, 2 * at + 2):
                 if child < len(heap):
                     heappush(frontier, (heap[child], child))
@@ -132,7 +134,5 @@ class OrderBook:
         keys = list(levels)
         # One sort of all keys would keep other threads waiting while it runs.
         runs = [sorted(keys[start : start + _SORT_AT_ONCE]) for start in range(0, len(keys), _SORT_AT_ONCE)]
-        for key in merge(*runs):
-            for order in levels[key]:
-                if order[LEAVES]:
-                    yield order
+        queues = (levels[key] for key in merge(*runs))
+        return filter(itemgetter(LEAVES), chain.from_iterable(queues))
