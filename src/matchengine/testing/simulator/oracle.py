@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Oracle:
-    """Executes what is committed, in order, once; remembers every answer, and every state by its digest."""
+    """Executes what is committed, in order, once; remembers every answer."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -30,13 +30,15 @@ class Oracle:
         (answer,) = self._machine.apply((entry,))
         self._last = entry.index
         self._answers[entry.index] = (entry, answer)
-        self._digests[entry.index] = digest(self._machine)
         workload, inner = self._world.workload, self._machine.inner
         self._reads[entry.index] = tuple(workload.read(inner, query) for query in range(workload.queries))
 
     def digest(self, index: Index) -> int | None:
         """The right state at ``index``; None when nobody has applied so far."""
-        return self._digests.get(self._command_at(index))
+        at = self._command_at(index)
+        if at and at not in self._digests:
+            self._digests[at] = digest(self._machine_at(at))
+        return self._digests.get(at)
 
     def read(self, index: Index, query: int) -> object:
         """The right answer to a query at ``index``."""
@@ -46,6 +48,14 @@ class Oracle:
     def executed(self, index: Index) -> tuple[Entry, bytes] | None:
         """The command at ``index`` and its answer."""
         return self._answers.get(index)
+
+    def _machine_at(self, command: Index) -> SessionMachine:
+        """A machine that has executed everything up to ``command``: of the past only restored nodes are asked."""
+        if command == self._last:
+            return self._machine
+        machine = SessionMachine(self._world.workload.machine())
+        machine.apply([entry for index, (entry, _) in self._answers.items() if index <= command])
+        return machine
 
     def _command_at(self, index: Index) -> Index:
         """The newest command up to ``index``."""
