@@ -11,9 +11,10 @@ import errno
 import fcntl
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
+from types import TracebackType
 from typing import Protocol
 
 from matchengine.storage.contracts import StorageError
@@ -185,28 +186,42 @@ class Fuse:
         if self._blown is not None:
             watcher(self._blown)
 
-    @contextmanager
-    def guard(self, doing: str) -> Iterator[None]:
+    def guard(self, doing: str) -> AbstractContextManager[None]:
         """Run the body as the step ``doing``; any error in it blows the fuse, an OSError becomes a StorageError."""
         if self._blown is not None:
             raise StorageError(f"storage is out of use since an earlier failure: {self._blown}") from self._blown
-        try:
-            yield
-        except StorageError as error:
-            self._blow(error)
-            raise
-        except OSError as error:
-            failure = StorageError(f"{doing}: {error}; {_advice(error)}")
-            self._blow(failure)
-            raise failure from error
-        except Exception as error:
-            self._blow(StorageError(f"{doing}: {error!r}"))
-            raise
+        return _Step(self, doing)
 
-    def _blow(self, failure: StorageError) -> None:
+    def blow(self, failure: StorageError) -> None:
+        """This is the end, unless another failure was it."""
         if self._blown is None:
             self._blown = failure
             self._watcher(failure)
+
+
+class _Step:
+    """What a fuse guards; a class, since a generator would cost more than the rest of a small step."""
+
+    __slots__ = ("_doing", "_fuse")
+
+    def __init__(self, fuse: Fuse, doing: str) -> None:
+        self._fuse = fuse
+        self._doing = doing
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, StorageError):
+            self._fuse.blow(error)
+        elif isinstance(error, OSError):
+            failure = StorageError(f"{self._doing}: {error}; {_advice(error)}")
+            self._fuse.blow(failure)
+            raise failure from error
+        elif isinstance(error, Exception):
+            self._fuse.blow(StorageError(f"{self._doing}: {error!r}"))
 
 
 def _advice(error: OSError) -> str:
