@@ -11,7 +11,7 @@ import grpc
 from num2words import num2words
 
 from matchengine.cli.loop import run
-from matchengine.client.leader import may_retry
+from matchengine.client.calls import may_retry
 from matchengine.client.targets import channel_target, leader_options
 from matchengine.wire.example_pb2 import AddWordRequest, GetWordsRequest
 from matchengine.wire.example_pb2_grpc import ExampleStub

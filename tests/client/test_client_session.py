@@ -5,7 +5,7 @@ import asyncio
 import grpc
 import pytest
 
-from matchengine.client import Client, NoLeaderError, SessionExpiredError, SessionRefusedError, pipeline
+from matchengine.client import Client, NoLeaderError, SessionExpiredError, SessionRefusedError, calls, pursuit
 from matchengine.client import leader as leader_module
 from matchengine.client.exchange import ExchangeClient
 from matchengine.client.leader import parse_addresses
@@ -31,7 +31,7 @@ def addresses(cluster):
 @pytest.fixture
 def impatient(monkeypatch):
     """A silent node is given up after tenths of a second."""
-    for module in (leader_module, pipeline):
+    for module in (calls, pursuit):
         monkeypatch.setattr(module, "ATTEMPT_S", 0.1)
 
 
@@ -356,7 +356,7 @@ def test_a_command_alone_that_is_given_up_ends_the_session(fake_cluster):
 
 
 def test_an_idle_session_is_kept_alive(fake_cluster, monkeypatch):
-    monkeypatch.setattr(pipeline, "KEEP_ALIVE_S", 0.02)
+    monkeypatch.setattr(pursuit, "KEEP_ALIVE_S", 0.01)
 
     async def scenario():
         async with fake_cluster(1) as cluster, Client(addresses(cluster)) as client:

@@ -16,7 +16,9 @@ from plants import (
     always,
     answer_shortly,
     around,
+    ask_those_given,
     begin_reads_everywhere,
+    believe_in_silence,
     body_unchecked,
     commit_all_that_is_there,
     commit_whatever,
@@ -27,6 +29,7 @@ from plants import (
     execute_as_a_set,
     expire_by_own_clock,
     finish_without_sync,
+    give_back_anyway,
     heartbeat_at_the_door,
     keep_members,
     keep_suffix,
@@ -55,7 +58,8 @@ from plants import (
     zero,
 )
 
-from matchengine.client.commands import CommandQueue
+from matchengine.client.commands import CommandQueue, LoneCommand, Patience
+from matchengine.client.search import LeaderSearch
 from matchengine.exchange.engine import MatchingEngine
 from matchengine.exchange.order_book import OrderBook
 from matchengine.node.policy import SnapshotPolicy
@@ -165,6 +169,11 @@ def print_tables() -> None:
 # --- clusters in which some bugs show sooner -----------------------------------------------
 
 
+def calm(world: World) -> None:
+    """Little but elections."""
+    world.think_us = 2_000_000
+
+
 def busy(world: World) -> None:
     world.think_us = 60_000
 
@@ -210,7 +219,7 @@ PLANTED = (
     Planted("term and vote are never written", "PySyncObj#84, #201", "election safety",
             replaced(Writes, "save", nothing), ELECTIONS),
     Planted("term and vote in two writes, the vote first", "hashicorp/raft#661", "durability",
-            replaced(StableFile, "save", vote_before_term), (F.KILL, F.PARTITION, F.PAUSE)),
+            replaced(StableFile, "save", vote_before_term), (F.POWER, F.TRANSFER), habits=calm),
     Planted("two votes in one term", "thesis 3.4", "election safety",
             replaced(raft, "answer_vote", vote_for_everybody), ELECTIONS, 5),
     Planted("votes go to logs that are behind", "thesis 3.6.1", "leader completeness",
@@ -282,7 +291,7 @@ PLANTED = (
             around(Replica, "_accepted", acknowledge_early), ELECTIONS),
     Planted("an old snapshot is accepted", "seen in hashicorp/raft v1.7.1", "state-machine safety",
             several(around(Installer, "_consider", consider_any), around(Installer, "received", receive_any)),
-            (F.DUPLICATION, F.REORDERING, F.SLOW_LINK), habits=tiny_logs),
+            (F.LOSS, F.DUPLICATION, F.SLOW_LINK, F.REORDERING), habits=tiny_logs),
     Planted("a conflicting suffix is kept after a snapshot", "hashicorp/raft#697", "state-machine safety",
             around(Installer, "_install", keep_suffix), (F.PARTITION,), 3, 12000, habits=tiny_logs),
     Planted("late replies of a member that was removed and added again", "raft-rejoin-bug survey", "progress",
@@ -292,9 +301,15 @@ PLANTED = (
     Planted("non-voters are counted in a read", "seen in hashicorp/raft v1.7.1", "linearizable reads",
             several(replaced(Leadership, "_begin_reads", begin_reads_everywhere),
                     replaced(Leadership, "_confirm_reads", confirm_with_non_voters)),
-            (F.PAUSE,), 3, 12000, habits=learning),
+            (F.PAUSE, F.PARTITION), 3, 12000, habits=learning),
     Planted("a client numbers a command anew when it repeats it", "hashicorp/raft#128", "exactly once",
             replaced(CommandQueue, "stream_ended", renumber), ELECTIONS),
+    Planted("a command sent alone that failed gives its number back", "", "acknowledged commands kept",
+            replaced(LoneCommand, "failed", give_back_anyway), (F.KILL, F.PARTITION, F.LOSS)),
+    Planted("a client waits for a node that is silent", "", "progress",
+            replaced(Patience, "look", believe_in_silence), (F.PARTITION, F.KILL)),
+    Planted("a client does not go where the nodes send it", "", "progress",
+            around(LeaderSearch, "_ask", ask_those_given), (F.MEMBERSHIP, F.REJOIN)),
     Planted("a follower commits what it does not hold yet", "raftos#25", "committed in order",
             several(replaced(replication, "_send_entries", send_the_whole_commit),
                     around(follower, "_receive_entries", commit_whatever)),

@@ -11,7 +11,10 @@ from weakref import WeakKeyDictionary
 
 import pytest
 
-from matchengine.client.commands import CommandQueue
+from matchengine.client.commands import CommandQueue, LoneCommand, Patience, Suspicion
+from matchengine.client.contracts import Failure
+from matchengine.client.search import LeaderSearch
+from matchengine.errors import RefusedError
 from matchengine.exchange.engine import MatchingEngine
 from matchengine.exchange.layout import COMMAND
 from matchengine.exchange.order_book import LEAVES, OrderBook
@@ -381,6 +384,22 @@ def renumber(self: CommandQueue[Any, Any]) -> None:
     self._written = 0
     for numbered in self._queue:
         numbered.sequence = self.take_sequence()
+
+
+def give_back_anyway(self: LoneCommand[Any, Any], failed: Failure) -> None:
+    """Whatever has failed, the command counts as refused."""
+    self._commands.give_back(self.sequence)
+    raise RefusedError(failed.text)
+
+
+def believe_in_silence(self: Patience, in_flight: int, acknowledged: int) -> Suspicion:
+    del self, in_flight, acknowledged
+    return Suspicion.NONE
+
+
+def ask_those_given(original: Callable[..., None], self: LeaderSearch, address: str, found: Any) -> None:
+    if address in self.addresses:
+        original(self, address, found)
 
 
 def acknowledge_early(original: Callable[..., None], self: Replica, accepted: Any) -> None:

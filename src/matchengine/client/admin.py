@@ -7,7 +7,8 @@ import asyncio
 import grpc
 
 from matchengine.client.channels import Channels
-from matchengine.client.leader import ATTEMPT_S, pause
+from matchengine.client.contracts import ATTEMPT_S
+from matchengine.client.leader import pause
 from matchengine.errors import MatchEngineError, RefusedError
 from matchengine.v1.cluster_pb2 import StatusRequest, StatusResponse
 from matchengine.v1.cluster_pb2_grpc import ClusterStub

@@ -11,8 +11,9 @@ from collections import deque
 from enum import Enum
 from typing import Final, Generic, TypeVar
 
+from matchengine.client.contracts import Failure
 from matchengine.client.errors import SessionExpiredError, SessionRefusedError
-from matchengine.errors import MatchEngineError
+from matchengine.errors import MatchEngineError, RefusedError, UnknownOutcomeError
 from matchengine.sessions import SessionStatus
 
 C = TypeVar("C")
@@ -23,11 +24,7 @@ PATIENCE_S: Final = 5.0
 
 
 class MovedError(Exception):
-    """The stream is over; the leader may be elsewhere, perhaps at the address ``hint``."""
-
-    def __init__(self, hint: str = "") -> None:
-        super().__init__(hint)
-        self.hint = hint
+    """The conversation is over and has to begin anew; the leader may be elsewhere."""
 
 
 class Numbered(Generic[C, T]):
@@ -126,8 +123,50 @@ def _refusal(sequence: int, status: int) -> MatchEngineError | MovedError:
     if status in (SessionStatus.SESSION_FULL, SessionStatus.SEQUENCE_GAP):
         # Full: the next attempt brings newer acknowledgements along.  Gap: what follows a refused one.
         return MovedError()
-    known = SessionStatus(status).name if status in set(SessionStatus) else str(status)
-    return SessionRefusedError(f"sequence {sequence}: {known}")
+    return SessionRefusedError(f"sequence {sequence}: {status_name(status)}")
+
+
+def status_name(status: int) -> str:
+    """The status in words, or its number if it is of a later version."""
+    return SessionStatus(status).name if status in set(SessionStatus) else str(status)
+
+
+class LoneCommand(Generic[C, T]):
+    """A command that is sent by calls of its own, again and again until one is answered, while no other is under way.
+
+    ``sequence`` is its number.
+    """
+
+    def __init__(self, commands: CommandQueue[C, T]) -> None:
+        self.sequence = commands.take_sequence()
+        self._commands = commands
+        self._may_be_logged = False
+
+    def answered(self, sequence: int, status: int) -> None:
+        """A call was answered; raises MovedError when the command has to be sent again, or what ended the session."""
+        check_status(sequence, status)
+        if sequence != self.sequence:
+            raise MovedError
+        self._commands.acknowledged = sequence
+
+    def failed(self, failure: Failure) -> None:
+        """A call has failed.  Returns when the command is to be sent again.
+
+        Raises RefusedError when the command has not been executed and its number is free, and UnknownOutcomeError
+        when the session has to end: an attempt before may be in the log, and the next command would get its
+        answer for its own.
+        """
+        if failure.may_retry:
+            self._may_be_logged = True
+        elif self._may_be_logged:
+            raise UnknownOutcomeError(f"sequence {self.sequence} was refused after a failure: {failure.text}")
+        else:
+            self._commands.give_back(self.sequence)
+            raise RefusedError(failure.text)
+
+    def given_up(self) -> UnknownOutcomeError:
+        """Why nothing may follow a command that nobody waits for any more."""
+        return UnknownOutcomeError(f"sequence {self.sequence} was given up; it may still take effect")
 
 
 class Suspicion(Enum):

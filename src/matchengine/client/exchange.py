@@ -10,7 +10,8 @@ from typing import Any, Final, Self, TypeAlias, TypeVar
 import grpc
 
 from matchengine.client.channels import Channels
-from matchengine.client.leader import ATTEMPT_S, parse_addresses, read_any
+from matchengine.client.contracts import ATTEMPT_S
+from matchengine.client.leader import parse_addresses, read_any
 from matchengine.client.pipeline import TIMEOUT_S, WINDOW, SessionClient
 from matchengine.errors import RefusedError, UnknownOutcomeError
 from matchengine.exchange.layout import MAX_BATCH_BYTES, MAX_COMMANDS

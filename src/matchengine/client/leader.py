@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import grpc
 
+from matchengine.client.calls import Calls, may_retry
 from matchengine.client.channels import Channels
 from matchengine.client.errors import NoLeaderError
+from matchengine.client.search import LeaderSearch, pause_s
 from matchengine.errors import RefusedError
 from matchengine.runtime.config import check_address
-from matchengine.v1.cluster_pb2 import StatusRequest, StatusResponse
-from matchengine.v1.cluster_pb2_grpc import ClusterStub
-
-#: A node that does not answer within this time is passed over.
-ATTEMPT_S: Final = 1.0
-_PAUSE_S: Final = (0.010, 0.030)
-_MAX_HINTS: Final = 16
-_MAX_ASKED: Final = 64
 
 T = TypeVar("T")
 
@@ -39,14 +32,11 @@ def parse_addresses(addresses: str | Sequence[str]) -> tuple[str, ...]:
 
 async def pause() -> None:
     """A short rest with jitter between attempts, so that clients do not move in step."""
-    await asyncio.sleep(random.uniform(*_PAUSE_S))
+    await asyncio.sleep(pause_s(random.random()))
 
 
 class LeaderFinder:
-    """Asks all known nodes who leads, each at its own pace, until one says that it does.
-
-    A node's hint adds the leader's address to those asked, so one good address is enough.
-    """
+    """Finds the leader of a cluster of which one good address is known."""
 
     def __init__(self, addresses: Sequence[str], channels: Channels) -> None:
         self.addresses = tuple(addresses)
@@ -56,43 +46,22 @@ class LeaderFinder:
     async def find(self, timeout_s: float) -> str:
         """The address of a node that leads now; raises NoLeaderError after ``timeout_s``."""
         found: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        polls: dict[str, asyncio.Task[None]] = {}
-
-        def ask(address: str) -> None:
-            if address and address not in polls and len(polls) < _MAX_ASKED:
-                polls[address] = asyncio.create_task(self._poll(address, ask, found))
-
-        for address in (*self.addresses, *self._hints):
-            ask(address)
+        calls = Calls(self._channels)
+        search = LeaderSearch(self.addresses, calls, self._hints)
+        search.begin(lambda address: None if found.done() else found.set_result(address))
         try:
             async with asyncio.timeout(timeout_s):
                 return await found
         except TimeoutError:
-            known = ", ".join(self.addresses)
-            raise NoLeaderError(f"no leader was found through {known} within {timeout_s:g} s") from None
+            raise no_leader(self.addresses, timeout_s) from None
         finally:
-            for poll in polls.values():
-                poll.cancel()
+            search.stop()
+            calls.cancel()
 
-    def hint(self, address: str) -> None:
-        """Remember an address that a node named as the leader's."""
-        if address and address not in self.addresses:
-            self._hints.pop(address, None)
-            self._hints[address] = None
-            while len(self._hints) > _MAX_HINTS:
-                self._hints.pop(next(iter(self._hints)))
 
-    async def _poll(self, address: str, ask: Callable[[str], None], found: asyncio.Future[str]) -> None:
-        stub = ClusterStub(self._channels.get(address))
-        while not found.done():
-            with contextlib.suppress(grpc.aio.AioRpcError):
-                status: StatusResponse = await stub.Status(StatusRequest(), timeout=ATTEMPT_S)
-                if status.role == "leader" and not found.done():
-                    found.set_result(address)
-                    return
-                self.hint(status.leader_address)
-                ask(status.leader_address)
-            await pause()
+def no_leader(addresses: Sequence[str], timeout_s: float) -> NoLeaderError:
+    """What to say when none was found."""
+    return NoLeaderError(f"no leader was found through {', '.join(addresses)} within {timeout_s:g} s")
 
 
 async def read_any(
@@ -124,32 +93,6 @@ async def read_any(
             await pause()
 
 
-_RETRY: Final = frozenset(
-    {
-        grpc.StatusCode.UNAVAILABLE,
-        grpc.StatusCode.UNKNOWN,
-        grpc.StatusCode.DEADLINE_EXCEEDED,
-        grpc.StatusCode.RESOURCE_EXHAUSTED,
-        grpc.StatusCode.CANCELLED,
-        # gRPC's own word for a write that met the end of its stream.
-        grpc.StatusCode.INTERNAL,
-    }
-)
-
-
-def may_retry(error: grpc.RpcError) -> bool:
-    """Whether the status speaks of the transport or the moment, rather than of the request."""
-    return error.code() in _RETRY
-
-
 def _is_from_node(error: grpc.aio.AioRpcError) -> bool:
     """Whether a node gave the status itself, with its reason."""
     return any(key == "matchengine-reason" for key, _ in error.trailing_metadata() or ())
-
-
-def leader_hint(error: grpc.aio.AioRpcError) -> str:
-    """The leader's address that the status carries, or ``""``."""
-    for key, value in error.trailing_metadata() or ():
-        if key == "matchengine-leader":
-            return value if isinstance(value, str) else value.decode("ascii", "replace")
-    return ""

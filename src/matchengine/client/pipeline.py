@@ -15,23 +15,13 @@ from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
 import grpc
 
+from matchengine.client.calls import Calls, SessionCalls, failure
 from matchengine.client.channels import Channels
-from matchengine.client.commands import CommandQueue, MovedError, Patience, Suspicion, check_status
-from matchengine.client.errors import NoLeaderError, SessionRefusedError
-from matchengine.client.leader import (
-    ATTEMPT_S,
-    LeaderFinder,
-    leader_hint,
-    may_retry,
-    parse_addresses,
-    pause,
-)
-from matchengine.errors import (
-    MatchEngineError,
-    RefusedError,
-    StoppedError,
-    UnknownOutcomeError,
-)
+from matchengine.client.commands import LoneCommand, MovedError
+from matchengine.client.contracts import ATTEMPT_S, Failure
+from matchengine.client.leader import no_leader, parse_addresses
+from matchengine.client.pursuit import Pursuit
+from matchengine.errors import MatchEngineError, RefusedError, StoppedError, UnknownOutcomeError
 from matchengine.v1 import machine_pb2 as pb
 from matchengine.v1.machine_pb2_grpc import SessionsStub
 
@@ -41,7 +31,6 @@ C_contra = TypeVar("C_contra", contravariant=True)
 R = TypeVar("R", bound="Answered")
 A_co = TypeVar("A_co", covariant=True)
 
-KEEP_ALIVE_S: Final = 30.0
 TIMEOUT_S: Final = 10.0
 WINDOW: Final = 32
 
@@ -76,57 +65,63 @@ class Session(Generic[C, A]):
     """
 
     def __init__(
-        self,
-        wire: Wire[C, A],
-        finder: LeaderFinder,
-        channels: Channels,
-        *,
-        name: str,
-        window: int,
+        self, wire: Wire[C, A], addresses: Sequence[str], channels: Channels, *, name: str, window: int
     ) -> None:
         if not 1 <= window <= 512:
             raise ValueError(f"window: {window} is not from 1 to 512")
-        self.leader = ""
-        self.streams = 0
         self.watch: Callable[[], None] | None = None
-        self._wire = wire
-        self._finder = finder
-        self._channels = channels
-        self._name = name
-        self._commands: CommandQueue[C, asyncio.Future[A]] = CommandQueue()
-        self._more = asyncio.Event()
+        self.wire = wire
+        self._calls = _Calls(self, channels, name)
+        self.pursuit: Pursuit[C, asyncio.Future[A]] = Pursuit(addresses, self._calls)
+        self._addresses = addresses
         self._room = asyncio.Semaphore(window)
         self._window = window
         self._failure: MatchEngineError | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._last_traffic = 0.0
+        self._opened: asyncio.Future[None] | None = None
+        #: Set while there is a leader to send to, and when there will be none any more.
+        self._has_leader = asyncio.Event()
 
     # --- the user's side -------------------------------------------------------------------
 
     @property
+    def leader(self) -> str:
+        """The address of the leader that was found last, or ``""``."""
+        return self.pursuit.leader
+
+    @property
+    def streams(self) -> int:
+        """How many streams there have been."""
+        return self.pursuit.streams
+
+    @property
     def in_flight(self) -> int:
         """Commands on the wire that have no answer yet."""
-        return self._commands.in_flight
+        return self.pursuit.commands.in_flight
 
     @property
     def acknowledged(self) -> int:
         """The sequence of the last command whose answer is here."""
-        return self._commands.acknowledged
+        return self.pursuit.commands.acknowledged
 
     @property
     def session_id(self) -> int:
         """The id that the cluster gave, or 0 before the session is open."""
-        return self._commands.session_id
+        return self.pursuit.commands.session_id
 
     async def open(self, timeout_s: float) -> None:
         """Find the leader and open the session; raises NoLeaderError or SessionRefusedError."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout_s
-        while not self.session_id:
-            self.leader = await self._finder.find(max(0.0, deadline - loop.time()))
-            with contextlib.suppress(MovedError):
-                await self._open_at(self.leader)
-        self._task = loop.create_task(self._run())
+        self._failure = None
+        self._opened = asyncio.get_running_loop().create_future()
+        self.pursuit.begin()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._opened
+        except TimeoutError:
+            self._stop()
+            raise no_leader(self._addresses, timeout_s) from None
+        except BaseException:
+            self._stop()
+            raise
 
     async def submit(self, command: C) -> asyncio.Future[A]:
         """Queue one command, after waiting for room in the window; the future gets its answer."""
@@ -135,8 +130,7 @@ class Session(Generic[C, A]):
             self._room.release()
             raise self._failure
         future: asyncio.Future[A] = asyncio.get_running_loop().create_future()
-        self._commands.add(command, future)
-        self._more.set()
+        self.pursuit.add(command, future)
         return future
 
     async def alone(self, call: Callable[[grpc.aio.Channel, int, int, int], Awaitable[R]]) -> R:
@@ -148,184 +142,86 @@ class Session(Generic[C, A]):
         async with self._whole_window():
             if self._failure is not None:
                 raise self._failure
-            sequence = self._commands.take_sequence()
+            lone = LoneCommand(self.pursuit.commands)
             try:
-                return await self._until_answered(sequence, call)
+                return await self._until_answered(lone, call)
             except asyncio.CancelledError:
-                self._fail(UnknownOutcomeError(f"sequence {sequence} was given up; it may still take effect"))
+                self.pursuit.end(lone.given_up())
+                raise
+            except RefusedError:
+                raise
+            except MatchEngineError as error:
+                self.pursuit.end(error)
                 raise
 
     async def _until_answered(
-        self, sequence: int, call: Callable[[grpc.aio.Channel, int, int, int], Awaitable[R]]
+        self,
+        lone: LoneCommand[C, asyncio.Future[A]],
+        call: Callable[[grpc.aio.Channel, int, int, int], Awaitable[R]],
     ) -> R:
-        has_failed = False
         while True:
+            await self._has_leader.wait()
+            if self._failure is not None:
+                raise self._failure
+            leader = self.leader
             try:
-                return self._settle(await call(self._where(), self.session_id, sequence, self.acknowledged))
-            except MovedError as moved:
-                await self._find_again(moved.hint)
+                response = await call(
+                    self._calls.channels.get(leader), self.session_id, lone.sequence, self.acknowledged
+                )
+                lone.answered(response.sequence, response.status)
+            except MovedError:
+                self.pursuit.moved_from(leader, "")
             except grpc.aio.AioRpcError as error:
-                if may_retry(error):
-                    has_failed = True
-                    await self._find_again(leader_hint(error))
-                    continue
-                if has_failed:
-                    # An attempt before may be in the log: the next command would get its answer for its own.
-                    unknown = UnknownOutcomeError(f"sequence {sequence} was refused after a failure: {error.details()}")
-                    self._fail(unknown)
-                    raise unknown from error
-                self._commands.give_back(sequence)
-                raise RefusedError(str(error.details())) from error
+                failed = failure(error)
+                lone.failed(failed)
+                self.pursuit.moved_from(leader, failed.hint)
+            else:
+                return response
 
     async def close(self) -> None:
         """End the session at the cluster, if that is quickly done; commands under way fail with StoppedError."""
-        if self._task is None:
+        if not self.session_id:
             return
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-        self._fail(StoppedError("the client was closed"))
-        stub = SessionsStub(self._where())
+        self.pursuit.end(StoppedError("the client was closed"))
+        await self._calls.close()
+        stub = SessionsStub(self._calls.channels.get(self.leader))
         with contextlib.suppress(grpc.aio.AioRpcError):
             await stub.Close(pb.CloseSessionRequest(session_id=self.session_id), timeout=ATTEMPT_S)
 
-    # --- following the leader --------------------------------------------------------------
+    # --- what the pursuit tells ------------------------------------------------------------
 
-    async def _run(self) -> None:
-        keeper = asyncio.create_task(self._keep_alive())
-        try:
-            while True:
-                try:
-                    await self._converse()
-                except MovedError as moved:
-                    await self._find_again(moved.hint)
-        except MatchEngineError as error:
-            self._fail(error)
-        finally:
-            keeper.cancel()
+    def opened(self) -> None:
+        """The session has its id."""
+        if self._opened is not None and not self._opened.done():
+            self._opened.set_result(None)
 
-    async def _find_again(self, hint: str) -> None:
-        """The next leader; as long as commands wait there is no giving up."""
-        self._finder.hint(hint)
-        await pause()
-        while True:
-            with contextlib.suppress(NoLeaderError):
-                self.leader = await self._finder.find(ATTEMPT_S * 10)
-                return
-
-    async def _open_at(self, address: str) -> None:
-        stub = SessionsStub(self._channels.get(address))
-        try:
-            response = await stub.Open(pb.OpenSessionRequest(client_name=self._name), timeout=ATTEMPT_S)
-        except grpc.aio.AioRpcError as error:
-            if not may_retry(error):
-                raise SessionRefusedError(f"session: {error.details()}") from error
-            await pause()
-            raise MovedError(leader_hint(error)) from error
-        if response.status != pb.SESSION_STATUS_OK:
-            raise SessionRefusedError(f"session: {pb.SessionStatus.Name(response.status)}")
-        self._commands.session_id = response.session_id
-
-    async def _keep_alive(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(KEEP_ALIVE_S / 2)
-            if self._commands or loop.time() - self._last_traffic < KEEP_ALIVE_S:
-                continue
-            stub = SessionsStub(self._where())
-            with contextlib.suppress(grpc.aio.AioRpcError):
-                await stub.KeepAlive(pb.KeepAliveRequest(session_id=self.session_id), timeout=ATTEMPT_S)
-
-    # --- one stream ------------------------------------------------------------------------
-
-    async def _converse(self) -> None:
-        """Serve the queue over one stream; ends by raising ``MovedError`` or what ended the session."""
-        self._more.set()
-        self.streams += 1
-        stream = self._wire.open(self._where())
-        writer = asyncio.create_task(self._write(stream))
-        reader = asyncio.create_task(self._read(stream))
-        watchdog = asyncio.create_task(self._watch_for_silence())
-        try:
-            await asyncio.wait((reader, watchdog), return_when=asyncio.FIRST_COMPLETED)
-            if not reader.done():
-                raise MovedError
-            reader.result()
-        except grpc.aio.AioRpcError as error:
-            if not may_retry(error):
-                raise SessionRefusedError(str(error.details())) from error
-            raise MovedError(leader_hint(error)) from error
-        finally:
-            self._commands.stream_ended()
-            for task in (writer, reader, watchdog):
-                task.cancel()
-            stream.cancel()
-
-    async def _write(self, stream: Any) -> None:
-        commands, wire = self._commands, self._wire
-        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the reader hears of it too
-            while True:
-                while (numbered := commands.next_to_write()) is not None:
-                    request = wire.request(
-                        commands.session_id, numbered.sequence, commands.acknowledged, numbered.command
-                    )
-                    await stream.write(request)
-                    if self.watch is not None:
-                        self.watch()
-                self._more.clear()
-                await self._more.wait()
-
-    async def _read(self, stream: Any) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            response = await stream.read()
-            if response is grpc.aio.EOF:
-                raise MovedError
-            self._last_traffic = loop.time()
-            self._take(response)
-            if self.watch is not None:
-                self.watch()
-
-    def _take(self, response: Answered) -> None:
-        """One answer: it belongs to the front of the queue, or the conversation has gone wrong."""
-        future = self._commands.answered(response.sequence, response.status)
-        self._room.release()
-        if not future.done():
-            future.set_result(self._wire.answer(response))
-
-    async def _watch_for_silence(self) -> None:
-        """Return when the node owes answers and is silent: at once if it leads no more, else later."""
-        patience = Patience(ATTEMPT_S, self.acknowledged)
-        while True:
-            await asyncio.sleep(ATTEMPT_S)
-            suspicion = patience.look(self.in_flight, self.acknowledged)
-            if suspicion is Suspicion.GONE:
-                return
-            if suspicion is Suspicion.SILENT and not await self._still_leads():
-                return
-
-    async def _still_leads(self) -> bool:
-        try:
-            return await self._finder.find(ATTEMPT_S) == self.leader
-        except NoLeaderError:
-            return False
-
-    # --- helpers ---------------------------------------------------------------------------
-
-    def _where(self) -> grpc.aio.Channel:
-        return self._channels.get(self.leader)
-
-    def _settle(self, response: R) -> R:
-        """The answer to a command sent alone, if the session accepted it."""
-        check_status(response.sequence, response.status)
-        self._commands.acknowledged = response.sequence
-        return response
-
-    def _fail(self, error: MatchEngineError) -> None:
+    def over(self, error: MatchEngineError, futures: Sequence[asyncio.Future[A]]) -> None:
+        """The session has ended; these commands have no answer."""
         self._failure = error
-        for future in self._commands.give_up():
+        if self._opened is not None and not self._opened.done():
+            self._opened.set_exception(error)
+        for future in futures:
             if not future.done():
                 future.set_exception(error)
             self._room.release()
+        self._has_leader.set()
+
+    def answered(self, future: asyncio.Future[A], response: Any) -> None:
+        """One command has its answer."""
+        self._room.release()
+        if not future.done():
+            future.set_result(self.wire.answer(response))
+
+    def conversing(self, *, on: bool) -> None:
+        """A stream has begun or ended."""
+        if on:
+            self._has_leader.set()
+        else:
+            self._has_leader.clear()
+
+    def _stop(self) -> None:
+        self.pursuit.stop()
+        self._calls.cancel()
 
     @contextlib.asynccontextmanager
     async def _whole_window(self) -> AsyncIterator[None]:
@@ -338,6 +234,71 @@ class Session(Generic[C, A]):
         finally:
             for _ in range(taken):
                 self._room.release()
+
+
+class _Calls(SessionCalls, Generic[C, A]):
+    """See :class:`matchengine.client.contracts.Cluster`."""
+
+    def __init__(self, session: Session[C, A], channels: Channels, name: str) -> None:
+        super().__init__(channels, name)
+        self._session = session
+
+    def open_stream(self, address: str) -> _Stream[C, A]:
+        return _Stream(self._session, self, self._session.wire.open(self.channels.get(address)))
+
+    def answered(self, ticket: asyncio.Future[A], response: Any) -> None:
+        self._session.answered(ticket, response)
+
+    def session_opened(self) -> None:
+        self._session.opened()
+
+    def session_over(self, error: MatchEngineError, tickets: list[asyncio.Future[A]]) -> None:
+        self._session.over(error, tickets)
+
+
+class _Stream(Generic[C, A]):
+    """See :class:`matchengine.client.contracts.Stream`: two tasks, one that writes and one that reads."""
+
+    def __init__(self, session: Session[C, A], calls: Calls, stream: Any) -> None:
+        self._session = session
+        self._stream = stream
+        self._more = asyncio.Event()
+        self._tasks = (calls.spawn(self._write_all()), calls.spawn(self._read_all()))
+        session.conversing(on=True)
+
+    def write(self) -> None:
+        self._more.set()
+
+    def cancel(self) -> None:
+        self._session.conversing(on=False)
+        for task in self._tasks:
+            task.cancel()
+        self._stream.cancel()
+
+    async def _write_all(self) -> None:
+        session, commands = self._session, self._session.pursuit.commands
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the reader hears of it too
+            while True:
+                while (numbered := commands.next_to_write()) is not None:
+                    request = session.wire.request(
+                        commands.session_id, numbered.sequence, commands.acknowledged, numbered.command
+                    )
+                    await self._stream.write(request)
+                    if session.watch is not None:
+                        session.watch()
+                self._more.clear()
+                await self._more.wait()
+
+    async def _read_all(self) -> None:
+        session, pursuit = self._session, self._session.pursuit
+        try:
+            while (response := await self._stream.read()) is not grpc.aio.EOF:
+                pursuit.take(self, response.sequence, response.status, response)
+                if session.watch is not None:
+                    session.watch()
+            pursuit.failed(self, Failure("the stream has ended"))
+        except grpc.aio.AioRpcError as error:
+            pursuit.failed(self, failure(error))
 
 
 class SessionClient(Generic[C, A]):
@@ -360,8 +321,7 @@ class SessionClient(Generic[C, A]):
         self.addresses = parse_addresses(addresses)
         self.timeout_s = timeout_s
         self.channels = Channels()
-        finder = LeaderFinder(self.addresses, self.channels)
-        self.session = Session(wire, finder, self.channels, name=name, window=window)
+        self.session = Session(wire, self.addresses, self.channels, name=name, window=window)
 
     async def open(self) -> None:
         """Find the leader and open the session."""

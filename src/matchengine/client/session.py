@@ -8,7 +8,8 @@ from typing import Any
 
 import grpc
 
-from matchengine.client.leader import ATTEMPT_S, read_any
+from matchengine.client.contracts import ATTEMPT_S
+from matchengine.client.leader import read_any
 from matchengine.client.pipeline import TIMEOUT_S, WINDOW, SessionClient
 from matchengine.v1 import machine_pb2 as pb
 from matchengine.v1.machine_pb2_grpc import MachineStub

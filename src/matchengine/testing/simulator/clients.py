@@ -9,22 +9,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from matchengine.client.commands import CommandQueue, MovedError, Patience, Suspicion, check_status
-from matchengine.client.errors import SessionExpiredError
+from matchengine.client.commands import CommandQueue, LoneCommand, MovedError
+from matchengine.client.contracts import ATTEMPT_S, Failure, NodeStatus, Opened
+from matchengine.client.errors import SessionRefusedError
+from matchengine.client.pursuit import Pursuit
 from matchengine.errors import BusyError, MatchEngineError, NotLeaderError, RefusedError
-from matchengine.sessions import SessionAnswer
+from matchengine.sessions import SessionAnswer, command_envelope
+from matchengine.testing.simulator.chance import Chance
 from matchengine.testing.simulator.invariants import PROGRESS
-from matchengine.testing.simulator.services import CommandStream
+from matchengine.testing.simulator.services import CommandStream, Reply, Services
 from matchengine.testing.simulator.timeline import MS, SECOND
 
 if TYPE_CHECKING:
     from matchengine.testing.simulator.host import Host
-    from matchengine.testing.simulator.process import Process
     from matchengine.testing.simulator.world import World
 
-_ATTEMPT_US: Final = SECOND
-_PAUSE_US: Final = (10 * MS, 30 * MS)
-_KEEP_ALIVE_US: Final = 30 * SECOND
+#: How often a command is sent by a call of its own when nothing else is under way, and how often nobody waits for its
+#: answer any longer than this.
+_ALONE: Final = 0.2
+_GIVEN_UP: Final = 0.05
+_GIVEN_UP_S: Final = 1.0
+_PAUSE_S: Final = 0.01
 
 
 class Ticket:
@@ -44,20 +49,30 @@ class Client:
         self.world = world
         self.number = number
         self.id = f"c{number}"
-        self.queue: CommandQueue[bytes, Ticket] = CommandQueue()
         self.submitted = 0
         self.answered = 0
         self.sessions = 0
         self._chance = world.stream("client", number)
         self._window = self._chance.randrange(1, 9)
         self._think_us = world.think_us
-        #: Rises whenever the client turns to something else: what belongs to an older attempt is over.
-        self._attempt = 0
-        self._link: _Link | None = None
-        world.timeline.after(self._chance.randrange(0, 500 * MS), self._find)
+        self._session = self._new_session()
+        world.timeline.after(self._chance.randrange(0, 500 * MS), self._session.begin)
         world.timeline.after(self._chance.randrange(0, SECOND), self._think)
         world.timeline.after(self._chance.randrange(0, SECOND), self._read)
-        world.timeline.after(_KEEP_ALIVE_US // 2, self._keep_alive)
+
+    @property
+    def queue(self) -> CommandQueue[bytes, Ticket]:
+        """The commands of its session that have no answer."""
+        return self._session.pursuit.commands
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether nothing is under way."""
+        return not self.queue and not self._session.is_alone
+
+    def _new_session(self) -> Session:
+        self.sessions += 1
+        return Session(self, self._chance)
 
     # --- working ---------------------------------------------------------------------------
 
@@ -73,160 +88,30 @@ class Client:
         return self._chance.skewed(self._think_us // 4, 4 * self._think_us)
 
     def submit(self) -> None:
-        """One more command, if there is room in the window."""
-        if len(self.queue) >= self._window:
+        """One more command, if there is room in the window; some are sent by a call of their own."""
+        if len(self.queue) >= self._window or self._session.is_alone:
             return
         self.submitted += 1
-        command = self.world.workload.command(self._chance, self.number, self.submitted)
-        self.queue.add(command, Ticket(self.submitted, command))
-        if self._link is not None:
-            self._link.write()
-
-    def _pause(self, action: Callable[[], None]) -> None:
-        self._attempt += 1
-        attempt = self._attempt
-        delay = self._chance.randrange(*_PAUSE_US)
-        self.world.timeline.after(delay, lambda: action() if self._attempt == attempt else None)
-
-    # --- finding the leader ----------------------------------------------------------------
-
-    def _find(self) -> None:
-        """Ask every node, and those that they name, each at its own pace, until one says that it leads."""
-        self._attempt += 1
-        attempt, asked = self._attempt, set[str]()
-
-        def ask(address: str) -> None:
-            if address and address not in asked:
-                asked.add(address)
-                self._poll(attempt, address, ask)
-
-        for host in self.world.known_hosts():
-            ask(host.address)
-
-    def _poll(self, attempt: int, address: str, ask: Callable[[str], None]) -> None:
-        def done(result: object, error: Exception | None) -> None:
-            if self._attempt != attempt:
-                return
-            leads, leader = result if error is None and isinstance(result, tuple) else (False, "")
-            if leads:
-                self._found(address)
-                return
-            self.world.timeline.after(self._chance.randrange(*_PAUSE_US), again)
-            ask(leader)
-
-        def again() -> None:
-            if self._attempt == attempt:
-                self._poll(attempt, address, ask)
-
-        self.world.call(self.id, address, _ATTEMPT_US, lambda services, reply: services.status(reply), done)
-
-    def _found(self, address: str) -> None:
-        if self.queue.session_id:
-            self._converse(address)
+        ticket = Ticket(self.submitted, self.world.workload.command(self._chance, self.number, self.submitted))
+        if self.queue.session_id and not self.queue and self._chance.happens(_ALONE):
+            self._session.send_alone(ticket)
         else:
-            self._open_at(address)
+            self._session.pursuit.add(ticket.command, ticket)
 
-    def _open_at(self, address: str) -> None:
-        self._attempt += 1
-        attempt = self._attempt
+    # --- what the session tells ------------------------------------------------------------
 
-        def done(result: object, error: Exception | None) -> None:
-            if self._attempt != attempt:
-                return
-            if error is None and isinstance(result, SessionAnswer) and not _moves(self._check_open, result):
-                self.queue.session_id = result.value
-                self.sessions += 1
-                self._converse(address)
-            else:
-                self._pause(self._find)
+    def take(self, ticket: Ticket, sequence: int, answer: SessionAnswer) -> None:
+        """A command has its answer."""
+        self.answered += 1
+        self.world.checkers.acknowledged(self, ticket, sequence, answer)
 
-        name = f"{self.id}/{self.sessions}"
-        self.world.call(self.id, address, _ATTEMPT_US, lambda services, reply: services.open_session(name, reply), done)
-
-    def _check_open(self, answer: SessionAnswer) -> None:
-        check_status(0, answer.status)
-
-    # --- one stream ------------------------------------------------------------------------
-
-    def _converse(self, address: str) -> None:
-        self._attempt += 1
-        host = self.world.host_at(address)
-        if host is None or host.process is None:
-            self._pause(self._find)
-            return
-        self._link = _Link(self, host, host.process)
-        self._link.write()
-        self._watch(self._link, Patience(_ATTEMPT_US / SECOND, self.queue.acknowledged))
-
-    def _watch(self, link: _Link, patience: Patience) -> None:
-        def look() -> None:
-            if self._link is not link:
-                return
-            suspicion = patience.look(self.queue.in_flight, self.queue.acknowledged)
-            if suspicion is Suspicion.GONE:
-                self.moved(link)
-                return
-            if suspicion is Suspicion.SILENT:
-                self._ask_whether_it_leads(link)
-            self.world.timeline.after(_ATTEMPT_US, look)
-
-        self.world.timeline.after(_ATTEMPT_US, look)
-
-    def _ask_whether_it_leads(self, link: _Link) -> None:
-        def done(result: object, error: Exception | None) -> None:
-            leads = error is None and isinstance(result, tuple) and result[0]
-            if self._link is link and not leads:
-                self.moved(link)
-
-        self.world.call(self.id, link.host.address, _ATTEMPT_US, lambda services, reply: services.status(reply), done)
-
-    def moved(self, link: _Link) -> None:
-        """The stream is over; find the leader again."""
-        if self._link is link:
-            self._link = None
-            self.queue.stream_ended()
-            self._pause(self._find)
-
-    def take(self, link: _Link, sequence: int, answer: SessionAnswer) -> None:
-        """An answer has come over ``link``."""
-        if self._link is not link:
-            return
-        try:
-            ticket = self.queue.answered(sequence, answer.status)
-        except MovedError:
-            self.moved(link)
-        except SessionExpiredError:
-            self._start_over()
-        else:
-            self.answered += 1
-            self.world.checkers.acknowledged(self, ticket, sequence, answer)
-
-    def ended(self, link: _Link, error: Exception | None) -> None:
-        """The server has ended the stream."""
-        if self._link is link and error is not None and not may_retry(error):
+    def over(self, error: MatchEngineError) -> None:
+        """The session has ended: what had no answer stays unknown, a new one begins."""
+        if isinstance(error, SessionRefusedError):
             self.world.fail(PROGRESS, f"{self.id} was refused: {error}")
-        self.moved(link)
-
-    def _start_over(self) -> None:
-        """The session has expired: what had no answer stays unknown, a new session begins."""
         self.world.checkers.expired(self)
-        self._link = None
-        self.queue.give_up()
-        self.queue = CommandQueue()
-        self._pause(self._find)
-
-    def _keep_alive(self) -> None:
-        link = self._link
-        if link is not None and not self.queue:
-            session_id = self.queue.session_id
-            self.world.call(
-                self.id,
-                link.host.address,
-                _ATTEMPT_US,
-                lambda services, reply: services.keep_alive(session_id, reply),
-                lambda _result, _error: None,
-            )
-        self.world.timeline.after(_KEEP_ALIVE_US // 2, self._keep_alive)
+        self._session = self._new_session()
+        self._session.begin()
 
     # --- reads -----------------------------------------------------------------------------
 
@@ -245,48 +130,208 @@ class Client:
             if error is None and isinstance(result, tuple):
                 world.checkers.read(self, host.id, query, known, result[0], result[1])
 
-        world.call(self.id, host.address, _ATTEMPT_US, lambda services, reply: services.read(query, reply), done)
+        world.call(
+            self.id, host.address, round(ATTEMPT_S * SECOND), lambda services, reply: services.read(query, reply), done
+        )
 
 
-class _Link:
+class Session:
+    """The real logic of one session, on simulated calls; see :class:`matchengine.client.contracts.Cluster`."""
+
+    def __init__(self, client: Client, chance: Chance) -> None:
+        self.client = client
+        self._world = client.world
+        self._name = f"{client.id}/{client.sessions}"
+        self._chance = chance
+        self._lone: _Lone | None = None
+        addresses = [host.address for host in self._world.known_hosts()]
+        self.pursuit: Pursuit[bytes, Ticket] = Pursuit(addresses, self)
+
+    def begin(self) -> None:
+        """Find the leader and open the session."""
+        self.pursuit.begin()
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether a command is under way beside the stream."""
+        return self._lone is not None
+
+    def send_alone(self, ticket: Ticket) -> None:
+        """Send one command by calls of its own, while nothing else is under way."""
+        self._lone = lone = _Lone(self, ticket)
+        lone.send()
+        if self._chance.happens(_GIVEN_UP):
+            self.later(_GIVEN_UP_S, lambda: self._give_up(lone))
+
+    def lone_answered(self, ticket: Ticket, sequence: int, answer: SessionAnswer) -> None:
+        """The command sent alone has its answer."""
+        self._lone = None
+        self.client.take(ticket, sequence, answer)
+
+    def lone_failed(self, error: MatchEngineError) -> None:
+        """The command sent alone was refused, or has ended the session."""
+        self._lone = None
+        if not isinstance(error, RefusedError):
+            self.pursuit.end(error)
+
+    def _give_up(self, lone: _Lone) -> None:
+        if self._lone is lone:
+            self.lone_failed(lone.command.given_up())
+
+    # --- Nodes -----------------------------------------------------------------------------
+
+    def later(self, delay_s: float, action: Callable[[], None]) -> None:
+        """See :class:`matchengine.client.contracts.Nodes`."""
+        self._world.timeline.after(round(delay_s * SECOND), action)
+
+    def jitter(self) -> float:
+        """See :class:`matchengine.client.contracts.Nodes`."""
+        return self._chance.random()
+
+    def ask_status(self, address: str, done: Callable[[NodeStatus | None], None]) -> None:
+        """See :class:`matchengine.client.contracts.Nodes`."""
+
+        def heard(result: object, error: Exception | None) -> None:
+            done(NodeStatus(*result) if error is None and isinstance(result, tuple) else None)
+
+        self.call(address, lambda services, reply: services.status(reply), heard)
+
+    # --- Cluster ---------------------------------------------------------------------------
+
+    def open_session(self, address: str, done: Callable[[Opened | Failure], None]) -> None:
+        """See :class:`matchengine.client.contracts.Cluster`."""
+
+        def heard(result: object, error: Exception | None) -> None:
+            done(Opened(result.value, result.status) if isinstance(result, SessionAnswer) else failure(error))
+
+        self.call(address, lambda services, reply: services.open_session(self._name, reply), heard)
+
+    def keep_alive(self, address: str, session_id: int) -> None:
+        """See :class:`matchengine.client.contracts.Cluster`."""
+        self.call(address, lambda services, reply: services.keep_alive(session_id, reply), lambda _result, _error: None)
+
+    def open_stream(self, address: str) -> Link:
+        """See :class:`matchengine.client.contracts.Cluster`."""
+        return Link(self, address)
+
+    def answered(self, ticket: Ticket, response: tuple[int, SessionAnswer]) -> None:
+        """See :class:`matchengine.client.contracts.Cluster`."""
+        self.client.take(ticket, *response)
+
+    def session_opened(self) -> None:
+        """See :class:`matchengine.client.contracts.Cluster`."""
+
+    def session_over(self, error: MatchEngineError, tickets: list[Ticket]) -> None:
+        """See :class:`matchengine.client.contracts.Cluster`."""
+        del tickets
+        self.client.over(error)
+
+    def call(self, address: str, ask: Callable[[Services, Reply], None], done: Reply) -> None:
+        """Ask the services of one node, with a client's patience."""
+        self._world.call(self.client.id, address, round(ATTEMPT_S * SECOND), ask, done)
+
+
+class _Lone:
+    """A command that is sent by calls of its own."""
+
+    def __init__(self, session: Session, ticket: Ticket) -> None:
+        self._session = session
+        self._ticket = ticket
+        self.command = LoneCommand(session.pursuit.commands)
+
+    def send(self) -> None:
+        """Send it to the leader, as soon as there is one."""
+        session, pursuit, sequence = self._session, self._session.pursuit, self.command.sequence
+        if pursuit.is_over:
+            return
+        if not pursuit.is_conversing:
+            session.later(_PAUSE_S, self.send)
+            return
+        commands, leader = pursuit.commands, pursuit.leader
+        envelope = command_envelope(commands.session_id, sequence, commands.acknowledged, self._ticket.command)
+
+        def heard(result: object, error: Exception | None) -> None:
+            if not pursuit.is_over:
+                self._heard(leader, result, error)
+
+        session.call(leader, lambda services, reply: services.apply(envelope, reply), heard)
+
+    def _heard(self, leader: str, result: object, error: Exception | None) -> None:
+        session, sequence = self._session, self.command.sequence
+        hint = ""
+        try:
+            if isinstance(result, SessionAnswer):
+                self.command.answered(sequence, result.status)
+                session.lone_answered(self._ticket, sequence, result)
+                return
+            failed = failure(error)
+            hint = failed.hint
+            self.command.failed(failed)
+        except MovedError:
+            pass
+        except MatchEngineError as ended:
+            session.lone_failed(ended)
+            return
+        session.pursuit.moved_from(leader, hint)
+        self.send()
+
+
+class Link:
     """The connection of one stream: what goes one way keeps its order, and one end's death is the other's end."""
 
-    def __init__(self, client: Client, host: Host, process: Process) -> None:
-        self._client = client
-        self.host = host
-        self._process = process
-        self._world = client.world
+    def __init__(self, session: Session, address: str) -> None:
+        self._session = session
+        self._client = session.client.id
+        self._world = session.client.world
+        host = self._world.host_at(address)
+        self._host = host
+        self._process = None if host is None else host.process
         self._arrivals = [0, 0]
         self._dead = False
-        self._stream = CommandStream(process, self._answer, self._end)
+        if self._process is None:
+            self._world.timeline.after(0, self._failed, Failure("connection refused"))
+        else:
+            self._stream = CommandStream(self._process, self._answer, self._end)
 
     def write(self) -> None:
-        """Send what has gathered in the client's queue."""
-        queue = self._client.queue
+        """See :class:`matchengine.client.contracts.Stream`."""
+        queue = self._session.pursuit.commands
+        if self._process is None:
+            return
         while (numbered := queue.next_to_write()) is not None:
             self._to_server(
                 self._stream.request, queue.session_id, numbered.sequence, queue.acknowledged, numbered.command
             )
 
+    def cancel(self) -> None:
+        """See :class:`matchengine.client.contracts.Stream`; the server hears of it when it next answers."""
+
+    def _failed(self, failed: Failure) -> None:
+        self._session.pursuit.failed(self, failed)
+
     def _to_server(self, action: Callable[..., None], *args: object) -> None:
-        delay = self._delay(0, self._client.id, self.host.id)
+        assert self._host is not None
+        delay = self._delay(0, self._client, self._host.id)
         if delay is not None:
             self._world.timeline.after(delay, self._at_server, action, *args)
 
     def _at_server(self, action: Callable[..., None], *args: object) -> None:
+        assert self._host is not None
+        assert self._process is not None
         if not self._process.ended:
             self._process.enter(action, *args)
-        elif self.host.refuses:
-            self._to_client(self._client.moved, self)
+        elif self._host.refuses:
+            self._to_client(self._failed, Failure("connection reset"))
 
     def _answer(self, sequence: int, answer: SessionAnswer) -> None:
-        self._to_client(self._client.take, self, sequence, answer)
+        self._to_client(self._session.pursuit.take, self, sequence, answer.status, (sequence, answer))
 
     def _end(self, error: Exception | None) -> None:
-        self._to_client(self._client.ended, self, error)
+        self._to_client(self._failed, failure(error))
 
     def _to_client(self, action: Callable[..., None], *args: object) -> None:
-        delay = self._delay(1, self.host.id, self._client.id)
+        assert self._host is not None
+        delay = self._delay(1, self._host.id, self._client)
         if delay is not None:
             self._world.timeline.after(delay, action, *args)
 
@@ -300,14 +345,7 @@ class _Link:
         return self._arrivals[way] - now
 
 
-def _moves(check: Callable[[SessionAnswer], None], answer: SessionAnswer) -> bool:
-    try:
-        check(answer)
-    except (MovedError, MatchEngineError):
-        return True
-    return False
-
-
-def may_retry(error: Exception) -> bool:
-    """Whether the error speaks of the moment rather than of the request, as the status codes tell real clients."""
-    return isinstance(error, BusyError | NotLeaderError) or not isinstance(error, RefusedError)
+def failure(error: Exception | None) -> Failure:
+    """What an error says, as the status codes of the services tell real clients."""
+    may_retry = isinstance(error, BusyError) or not isinstance(error, RefusedError)
+    return Failure(str(error), may_retry, error.leader_address if isinstance(error, NotLeaderError) else "")

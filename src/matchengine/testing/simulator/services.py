@@ -49,13 +49,14 @@ class Services:
 
     def open_session(self, name: str, reply: Reply) -> None:
         """A :class:`SessionAnswer` with the new session's id."""
-        self._ask(open_envelope(name), reply)
+        self.apply(open_envelope(name), reply)
 
     def keep_alive(self, session_id: int, reply: Reply) -> None:
         """A :class:`SessionAnswer`."""
-        self._ask(keep_alive_envelope(session_id), reply)
+        self.apply(keep_alive_envelope(session_id), reply)
 
-    def _ask(self, envelope: bytes, reply: Reply) -> None:
+    def apply(self, envelope: bytes, reply: Reply) -> None:
+        """A :class:`SessionAnswer` to one command in its envelope."""
         self._process.replica.apply(envelope, _decoded(reply))
 
     # --- reads -----------------------------------------------------------------------------

@@ -139,7 +139,7 @@ class _Simulation:
     def _all_are_as_far(self) -> bool:
         """Whether clients rest, and every member has applied all that its leader has."""
         world = self._world
-        if any(client.queue for client in world.clients):
+        if not all(client.is_resting for client in world.clients):
             return False
         leader = world.leader()
         if leader is None or leader.process is None:
