@@ -204,6 +204,46 @@ def test_an_expired_session_is_a_clear_error_and_executes_nothing(fake_cluster):
     run(scenario)
 
 
+def test_an_open_session_is_not_opened_again_and_an_ended_one_says_why(fake_cluster):
+    async def scenario():
+        async with fake_cluster(1) as cluster, Client(addresses(cluster)) as client:
+            await client.apply(b"before")
+            await client.open()
+            assert await client.apply(b"after") == b"did after"
+            assert client.session.streams == 1
+            cluster.apply(close_envelope(client.session.session_id))
+            for attempt in (client.apply(b"never"), client.open()):
+                with pytest.raises(SessionExpiredError):
+                    await attempt
+
+    run(scenario)
+
+
+def test_an_opening_that_was_stopped_at_the_last_moment_is_made_good(fake_cluster):
+    async def scenario():
+        async with fake_cluster(1) as cluster, Client(addresses(cluster)) as client:
+            client.session._stop()
+            await client.open()
+            assert await client.apply(b"x") == b"did x"
+
+    run(scenario)
+
+
+def test_a_call_alone_that_cannot_be_made_ends_the_session(fake_cluster):
+    async def scenario():
+        async with fake_cluster(1) as cluster, Client(addresses(cluster)) as client:
+
+            async def wrong(*_):
+                raise TypeError("no message")
+
+            with pytest.raises(TypeError):
+                await client.session.alone(wrong)
+            with pytest.raises(UnknownOutcomeError, match="sequence 1 was given up"):
+                await client.apply(b"y")
+
+    run(scenario)
+
+
 def test_a_refused_command_ends_the_session_with_the_nodes_words(fake_cluster):
     async def scenario():
         async with fake_cluster(1) as cluster:

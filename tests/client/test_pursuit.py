@@ -324,6 +324,14 @@ def test_a_command_alone_takes_only_its_own_answer(conversing: Pursuit[bytes, st
     assert conversing.commands.acknowledged == 1
 
 
+def test_the_number_of_a_command_that_was_answered_strangely_is_not_free(conversing: Pursuit[bytes, str]) -> None:
+    lone = LoneCommand(conversing.commands)
+    with pytest.raises(MovedError):
+        lone.answered(2, OK)
+    with pytest.raises(UnknownOutcomeError):
+        lone.failed(Failure("too large", may_retry=False))
+
+
 def test_the_number_of_a_command_that_was_refused_is_free(conversing: Pursuit[bytes, str]) -> None:
     with pytest.raises(RefusedError, match="too large"):
         LoneCommand(conversing.commands).failed(Failure("too large", may_retry=False))

@@ -146,6 +146,7 @@ class LoneCommand(Generic[C, T]):
         """A call was answered; raises MovedError when the command has to be sent again, or what ended the session."""
         check_status(sequence, status)
         if sequence != self.sequence:
+            self._may_be_logged = True
             raise MovedError
         self._commands.acknowledged = sequence
 

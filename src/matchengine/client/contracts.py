@@ -92,7 +92,7 @@ class Cluster(Nodes, Protocol[T_contra]):
         ...
 
     def session_opened(self) -> None:
-        """The session has its id."""
+        """The session has its id, and a node that leads is found."""
         ...
 
     def session_over(self, error: MatchEngineError, tickets: list[Any]) -> None:

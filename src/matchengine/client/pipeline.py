@@ -109,7 +109,11 @@ class Session(Generic[C, A]):
         return self.pursuit.commands.session_id
 
     async def open(self, timeout_s: float) -> None:
-        """Find the leader and open the session; raises NoLeaderError or SessionRefusedError."""
+        """Find the leader and open the session, if it is not open yet; raises NoLeaderError or SessionRefusedError."""
+        if self.session_id and self._failure is not None:
+            raise self._failure
+        if self.session_id and not self.pursuit.is_over:
+            return
         self._failure = None
         self._opened = asyncio.get_running_loop().create_future()
         self.pursuit.begin()
@@ -152,6 +156,9 @@ class Session(Generic[C, A]):
                 raise
             except MatchEngineError as error:
                 self.pursuit.end(error)
+                raise
+            except Exception:
+                self.pursuit.end(lone.given_up())
                 raise
 
     async def _until_answered(

@@ -123,6 +123,7 @@ class Pursuit(Generic[C, T]):
     def _found(self, address: str) -> None:
         self.leader = address
         if self.commands.session_id:
+            self._cluster.session_opened()
             self._converse()
         else:
             self._open()
