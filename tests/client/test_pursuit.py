@@ -131,7 +131,9 @@ def test_a_node_that_leads_is_asked_for_a_session_and_then_talked_to(
     ((address, done),) = cluster.opens
     assert address == "c"
     done(Opened(7, OK))
-    assert [stream.address for stream in cluster.streams] == ["c"]
+    assert [(stream.address, stream.writes) for stream in cluster.streams] == [("c", 1)]
+    pursuit.add(b"", "one")
+    assert cluster.streams[0].writes == 2
     assert pursuit.commands.session_id == 7
     assert pursuit.is_conversing
 

@@ -149,15 +149,12 @@ class Session(Generic[C, A]):
             lone = LoneCommand(self.pursuit.commands)
             try:
                 return await self._until_answered(lone, call)
-            except asyncio.CancelledError:
-                self.pursuit.end(lone.given_up())
-                raise
             except RefusedError:
                 raise
             except MatchEngineError as error:
                 self.pursuit.end(error)
                 raise
-            except Exception:
+            except BaseException:
                 self.pursuit.end(lone.given_up())
                 raise
 
