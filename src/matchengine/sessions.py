@@ -16,6 +16,10 @@ Answer::
 
 ``value`` is the new session's id after OPEN, the number of expired sessions after EXPIRE, and
 after COMMAND the index of the entry that executed it.
+
+RAISE_LEVELS is the one envelope of version 2, so that a program from before feature levels stops at it instead of
+taking it for a malformed one.  Its ``sequence`` is the library's level and its ``acknowledged`` the machine's; both are
+raised, never lowered, and the answer's payload holds both as they stand then (see :data:`LEVELS`).
 """
 
 from __future__ import annotations
@@ -29,12 +33,17 @@ from typing import Final
 
 import msgspec
 
+from matchengine.levels import MAX_LEVEL, Levels, newest_levels
 from matchengine.raft.types import Entry, EntryType
 from matchengine.state_machine import Hashable, NewerVersionError, StateMachine
 
 VERSION: Final = 1
+#: The envelope version of RAISE_LEVELS.
+LEVELS_VERSION: Final = 2
 ENVELOPE: Final = Struct("<BBHQQQ")
 ANSWER: Final = Struct("<BBHQ")
+#: The two levels in the answer to RAISE_LEVELS and in a snapshot: library, machine.
+LEVELS: Final = Struct("<HH")
 MAX_CLIENT_NAME_BYTES: Final = 64
 
 _FRAME: Final = Struct("<BI")
@@ -45,7 +54,9 @@ _FRAME_END: Final = 4
 _MAX_FRAME: Final = 64 * 1024 * 1024
 #: What is larger, as the answer to a sweep through a whole book, is cut into several frames.
 _PIECE: Final = 1024 * 1024
+#: At level 0 a snapshot has the form that programs before feature levels read and write.
 _SNAPSHOT_MAGIC: Final = b"MESS\x01"
+_LEVELED_MAGIC: Final = b"MESS\x02"
 #: The greatest time that the snapshot can hold; a leader's clock may say anything.
 _LAST_STAMP: Final = 2**63 - 1
 
@@ -58,6 +69,7 @@ class EnvelopeKind(IntEnum):
     CLOSE = 3
     KEEP_ALIVE = 4
     EXPIRE = 5
+    RAISE_LEVELS = 6
 
 
 class SessionStatus(IntEnum):
@@ -118,6 +130,11 @@ def expire_envelope(idle_ns: int) -> bytes:
     return ENVELOPE.pack(VERSION, EnvelopeKind.EXPIRE, 0, 0, idle_ns, 0)
 
 
+def raise_levels_envelope(levels: Levels) -> bytes:
+    """The entry that raises the cluster's feature levels; every member must be able to execute them."""
+    return ENVELOPE.pack(LEVELS_VERSION, EnvelopeKind.RAISE_LEVELS, 0, 0, levels.library, levels.machine)
+
+
 def decode_answer(answer: bytes) -> SessionAnswer:
     """Take an answer apart; raises ValueError for bytes that are none."""
     try:
@@ -169,6 +186,10 @@ class SessionMachine:
         self._sessions: dict[int, _Session] = {}
         self._now = 0
         self._answer_bytes = 0
+        #: The cluster's feature levels as of the last entry.
+        self.levels = Levels()
+        #: What this program can execute at most.
+        self.newest_levels = newest_levels(inner)
 
     # --- reading ---------------------------------------------------------------------------
 
@@ -191,20 +212,21 @@ class SessionMachine:
 
     def snapshot(self) -> Iterator[bytes]:
         """The session table, then the inner machine's chunks, in frames."""
-        return _snapshot_frames(self._now, list(self._frozen_sessions()), self.inner.snapshot())
+        head = _snapshot_head(self._now, self.levels)
+        return _snapshot_frames(head, list(self._frozen_sessions()), self.inner.snapshot())
 
     def restore(self, chunks: Iterable[bytes]) -> None:
         """Replace table and inner state; raises ValueError for bytes that are no session snapshot."""
         reader = _Reader(chunks)
-        if reader.take(len(_SNAPSHOT_MAGIC)) != _SNAPSHOT_MAGIC:
-            raise ValueError("snapshot: not one of a session machine, or of a newer version")
-        (now,) = _U64.unpack(reader.take(_U64.size))
+        now, levels = _read_head(reader)
+        self._require_executable(levels, "snapshot")
         sessions, first_inner = _read_sessions(reader)
         inner = _inner_chunks(reader, first_inner)
         self.inner.restore(inner)
         deque(inner, maxlen=0)  # what the machine inside did not ask for must be whole as well
         reader.require_end()
         self._now = now
+        self.levels = levels
         self._sessions = sessions
         self._answer_bytes = sum(s.answer_bytes for s in sessions.values())
 
@@ -216,8 +238,12 @@ class SessionMachine:
         if len(data) < ENVELOPE.size:
             return _answer(SessionStatus.MALFORMED)
         version, kind, reserved, session_id, sequence, acknowledged = ENVELOPE.unpack_from(data)
-        if version > VERSION:
-            raise NewerVersionError(f"entry {entry.index}: session envelope version {version} is above {VERSION}")
+        if version > LEVELS_VERSION:
+            raise NewerVersionError(
+                f"entry {entry.index}: session envelope version {version} is above {LEVELS_VERSION}"
+            )
+        if version == LEVELS_VERSION:
+            return self._raise_levels(entry.index, kind, sequence, acknowledged)
         if version == 0 or reserved:
             return _answer(SessionStatus.MALFORMED)
         if kind == EnvelopeKind.COMMAND:
@@ -231,6 +257,21 @@ class SessionMachine:
         if kind == EnvelopeKind.EXPIRE:
             return self._expire(sequence)
         return _answer(SessionStatus.MALFORMED)
+
+    def _raise_levels(self, index: int, kind: int, library: int, machine: int) -> bytes:
+        if kind != EnvelopeKind.RAISE_LEVELS or max(library, machine) > MAX_LEVEL:
+            return _answer(SessionStatus.MALFORMED)
+        asked = Levels(library, machine)
+        self._require_executable(asked, f"entry {index}")
+        self.levels = Levels(max(library, self.levels.library), max(machine, self.levels.machine))
+        return _answer(SessionStatus.OK, index, LEVELS.pack(self.levels.library, self.levels.machine))
+
+    def _require_executable(self, levels: Levels, what: str) -> None:
+        if not self.newest_levels.covers(levels):
+            raise NewerVersionError(
+                f"{what}: the cluster's feature level is {levels}, this program executes up to {self.newest_levels}; "
+                "start this node with the newer program"
+            )
 
     def _open(self, index: int, raw_name: bytes) -> bytes:
         try:
@@ -296,6 +337,7 @@ class SessionMachine:
             entry.data[ENVELOPE.size :],
             entry.extensions,
             entry.appended_at,
+            self.levels.machine,
         )
         (result,) = self.inner.apply((command,))
         answer = _answer(SessionStatus.OK, entry.index, result)
@@ -328,10 +370,30 @@ def _frame(kind: int, body: bytes) -> bytes:
     return _FRAME.pack(kind, len(body)) + body
 
 
+def _snapshot_head(now: int, levels: Levels) -> bytes:
+    if levels == Levels():
+        return _SNAPSHOT_MAGIC + _U64.pack(now)
+    return _LEVELED_MAGIC + _U64.pack(now) + LEVELS.pack(levels.library, levels.machine)
+
+
+def _read_head(reader: _Reader) -> tuple[int, Levels]:
+    """Time and levels; raises ValueError for what is neither form of a snapshot."""
+    magic = reader.take(len(_SNAPSHOT_MAGIC))
+    if magic not in (_SNAPSHOT_MAGIC, _LEVELED_MAGIC):
+        raise ValueError("snapshot: not one of a session machine, or of a newer version")
+    (now,) = _U64.unpack(reader.take(_U64.size))
+    if magic == _SNAPSHOT_MAGIC:
+        return now, Levels()
+    levels = Levels(*LEVELS.unpack(reader.take(LEVELS.size)))
+    if levels == Levels():
+        raise ValueError("snapshot: feature level 0.0 has the older form")
+    return now, levels
+
+
 def _snapshot_frames(
-    now: int, sessions: list[tuple[_SessionRecord, tuple[tuple[int, bytes], ...]]], inner: Iterator[bytes]
+    head: bytes, sessions: list[tuple[_SessionRecord, tuple[tuple[int, bytes], ...]]], inner: Iterator[bytes]
 ) -> Iterator[bytes]:
-    yield _SNAPSHOT_MAGIC + _U64.pack(now)
+    yield head
     for record, answers in sessions:
         yield _frame(_FRAME_SESSION, msgspec.msgpack.encode(record))
         for sequence, answer in answers:

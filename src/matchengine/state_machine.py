@@ -51,6 +51,45 @@ class StateMachine(Protocol):
         ...
 
 
+class Execution(Protocol):
+    """One command that is being executed in bounded steps."""
+
+    def step(self) -> tuple[bytes, ...] | None:
+        """Work for at most a few milliseconds; None while there is more to do.
+
+        The last step returns the answer in chunks of at most about 1 MiB; their concatenation is what ``apply``
+        would have returned.  How much one step does is counted in work, never measured by a clock.
+        """
+        ...
+
+
+@runtime_checkable
+class Interruptible(Protocol):
+    """A state machine that can execute one command in steps, so that a large one does not hold the node's thread.
+
+    Between two steps the node serves its network but calls no other method of the machine: the state may be
+    half-way through the command.
+    """
+
+    def begin(self, entry: Entry) -> Execution:
+        """Begin to execute one committed command; the rules for errors are those of ``apply``."""
+        ...
+
+
+@runtime_checkable
+class Leveled(Protocol):
+    """A state machine whose commands differ between versions of its program.
+
+    ``apply`` finds the cluster's level for the machine in ``entry.level`` and must behave at each level as the
+    first program with that level did.
+    """
+
+    @property
+    def newest_level(self) -> int:
+        """The highest level that this program can execute; a machine without the attribute has level 0."""
+        ...
+
+
 @runtime_checkable
 class Queryable(Protocol):
     """A state machine that also answers reads.  A query must not change the state."""

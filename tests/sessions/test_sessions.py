@@ -222,8 +222,8 @@ def test_what_cannot_be_read_is_a_reject(data):
 
 
 def test_a_newer_envelope_stops_the_machine():
-    with pytest.raises(NewerVersionError, match="version 2"):
-        Log().put(ENVELOPE.pack(2, 2, 0, 1, 1, 0))
+    with pytest.raises(NewerVersionError, match="version 3"):
+        Log().put(ENVELOPE.pack(3, 2, 0, 1, 1, 0))
 
 
 @given(st.binary(max_size=80))

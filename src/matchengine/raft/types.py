@@ -53,6 +53,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
     ``data`` and ``extensions`` are opaque.  ``appended_at`` is the leader's wall clock at
     append (0: not stamped); it is information for the state machine, not part of the protocol.
+    ``level`` is the cluster's feature level for the state machine at this entry; whoever executes the entry
+    fills it in, and it is neither stored nor sent.
     """
 
     index: Index
@@ -61,6 +63,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     data: bytes = b""
     extensions: bytes = b""
     appended_at: int = 0
+    level: int = 0
 
     @property
     def size(self) -> int:
