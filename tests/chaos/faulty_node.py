@@ -9,7 +9,7 @@ from matchengine.raft import leadership
 from matchengine.raft.quorum import reached_by_majority
 from matchengine.raft.types import Entry, EntryType
 from matchengine.service import market_data
-from matchengine.sessions import ENVELOPE, SessionMachine, SessionStatus, _answer
+from matchengine.sessions import ENVELOPE, SessionMachine, SessionStatus, encode_answer
 
 
 async def _read_what_is_here(_node) -> int:
@@ -20,7 +20,7 @@ def _execute_every_time(self: SessionMachine, entry: Entry, session_id: int, seq
     payload = entry.data[ENVELOPE.size :]
     command = Entry(entry.index, entry.term, EntryType.COMMAND, payload, entry.extensions, entry.appended_at)
     (result,) = self.inner.apply((command,))
-    return _answer(SessionStatus.OK, entry.index, result)
+    return encode_answer(SessionStatus.OK, entry.index, result)
 
 
 def _reached_up_to_60(values: list[int]) -> int:

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from matchengine import sessions
 from matchengine.raft.types import Entry
 from matchengine.sessions import (
     ANSWER,
@@ -25,6 +24,7 @@ from matchengine.sessions import (
     expire_envelope,
     keep_alive_envelope,
     open_envelope,
+    snapshot,
 )
 from matchengine.state_machine import NewerVersionError
 
@@ -255,7 +255,7 @@ def test_an_answer_or_a_chunk_of_any_size_survives_a_snapshot(monkeypatch):
     first = log.command(session, 1, bytes(range(256)) * 12 * 1024)
     chunks = list(log.machine.snapshot())
     assert max(map(len, chunks)) <= 1024 * 1024 + 64
-    monkeypatch.setattr(sessions, "_MAX_FRAME", 2 * 1024 * 1024)
+    monkeypatch.setattr(snapshot, "_MAX_FRAME", 2 * 1024 * 1024)
     copy = Log()
     copy.machine.restore(chunks)
     assert copy.command(session, 1) == first

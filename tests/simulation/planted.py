@@ -72,7 +72,7 @@ from matchengine.raft.log import RaftLog
 from matchengine.raft.progress import Progress
 from matchengine.raft.types import Configuration
 from matchengine.raft.writes import Writes
-from matchengine.sessions import SessionMachine
+from matchengine.sessions import SessionMachine, snapshot
 from matchengine.storage import frames
 from matchengine.storage.log import SegmentedLog
 from matchengine.storage.segment import Segment
@@ -268,7 +268,7 @@ PLANTED = (
     Planted("a snapshot gets its name before it is synced", "ALICE, OSDI 2014", "clear stop",
             replaced(SnapshotWriter, "finish", finish_without_sync), (F.POWER, F.SNAPSHOT), habits=short_logs),
     Planted("the session table is missing from the snapshot", "thesis 6.3", "state-machine safety",
-            replaced(SessionMachine, "_frozen_sessions", lambda self: iter(())), LAGGING, habits=short_logs),
+            replaced(snapshot, "_frozen_sessions", lambda table: iter(())), LAGGING, habits=short_logs),
     Planted("sessions expire by each node's own clock", "thesis 6.3", "state-machine safety",
             several(around(SessionMachine, "_expire", expire_by_own_clock), around(Witness, "__init__", remember_host)),
             (F.CLOCK_JUMP,), 3, 20000, habits=short_sessions),

@@ -333,13 +333,13 @@ def finish_without_sync(self: SnapshotWriter) -> None:
 
 
 def expire_by_own_clock(original: Callable[..., bytes], self: SessionMachine, idle_ns: int) -> bytes:
-    now, host = self._now, HOSTS.get(self)
+    now, host = self._table.now, HOSTS.get(self)
     if host is not None:
-        self._now = host.now_ns()
+        self._table.now = host.now_ns()
     try:
         return original(self, idle_ns)
     finally:
-        self._now = now
+        self._table.now = now
 
 
 def remember_host(original: Callable[..., None], self: Witness, checkers: Any, process: Any, machine: Any) -> None:
@@ -365,7 +365,7 @@ def orders_by_name(self: OrderBook) -> Any:
 
 def execute_again(original: Callable[..., bytes], self: SessionMachine, entry: Entry, *numbers: int) -> bytes:
     session_id, sequence, acknowledged = numbers
-    session = self._sessions.get(session_id)
+    session = self._table.sessions.get(session_id)
     if session is not None and session.acknowledged < sequence <= session.last:
         session.last = sequence - 1
     return original(self, entry, session_id, sequence, acknowledged)
@@ -374,7 +374,7 @@ def execute_again(original: Callable[..., bytes], self: SessionMachine, entry: E
 def answer_shortly(original: Callable[..., bytes], self: SessionMachine, entry: Entry, *numbers: int) -> bytes:
     """A retry is told that its command was executed, and where, but not with which result."""
     session_id, sequence, acknowledged = numbers
-    session = self._sessions.get(session_id)
+    session = self._table.sessions.get(session_id)
     is_known = session is not None and session.acknowledged < sequence <= session.last
     answer = original(self, entry, session_id, sequence, acknowledged)
     return answer[: ANSWER.size] if is_known else answer
@@ -411,6 +411,6 @@ def acknowledge_early(original: Callable[..., None], self: Replica, accepted: An
 
 def _outcome(index: int) -> Any:
     from matchengine.node.engine import Outcome
-    from matchengine.sessions import SessionStatus, _answer
+    from matchengine.sessions import SessionStatus, encode_answer
 
-    return Outcome(index, _answer(SessionStatus.OK, index))
+    return Outcome(index, encode_answer(SessionStatus.OK, index))

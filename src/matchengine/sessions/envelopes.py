@@ -1,0 +1,114 @@
+"""What a session's entry and its answer look like in bytes.
+
+Envelope of an entry (little-endian)::
+
+    u8 version (1) | u8 kind | u16 reserved (0) | u64 session | u64 sequence | u64 acknowledged | payload
+
+Answer::
+
+    u8 version (1) | u8 status | u16 reserved (0) | u64 value | payload
+
+``value`` is the new session's id after OPEN, the number of expired sessions after EXPIRE, and
+after COMMAND the index of the entry that executed it.
+
+RAISE_LEVELS is the one envelope of version 2, so that a program from before feature levels stops at it instead of
+taking it for a malformed one.  Its ``sequence`` is the library's level and its ``acknowledged`` the machine's; both are
+raised, never lowered, and the answer's payload holds both as they stand then (see :data:`LEVELS`).
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+from struct import Struct
+from typing import Final
+
+import msgspec
+
+from matchengine.levels import Levels
+
+VERSION: Final = 1
+#: The envelope version of RAISE_LEVELS.
+LEVELS_VERSION: Final = 2
+ENVELOPE: Final = Struct("<BBHQQQ")
+ANSWER: Final = Struct("<BBHQ")
+#: The two levels in the answer to RAISE_LEVELS and in a snapshot: library, machine.
+LEVELS: Final = Struct("<HH")
+MAX_CLIENT_NAME_BYTES: Final = 64
+
+
+class EnvelopeKind(IntEnum):
+    """What an entry asks of the session table."""
+
+    OPEN = 1
+    COMMAND = 2
+    CLOSE = 3
+    KEEP_ALIVE = 4
+    EXPIRE = 5
+    RAISE_LEVELS = 6
+
+
+class SessionStatus(IntEnum):
+    """The numbers are those of ``matchengine.v1.SessionStatus``."""
+
+    OK = 1
+    UNKNOWN_SESSION = 2
+    SEQUENCE_GAP = 3
+    ALREADY_ACKNOWLEDGED = 4
+    SESSION_FULL = 5
+    TOO_MANY_SESSIONS = 6
+    MALFORMED = 7
+
+
+class SessionAnswer(msgspec.Struct, frozen=True, gc=False):
+    """An answer, taken apart; see the module's head for ``value``."""
+
+    status: SessionStatus
+    value: int
+    payload: bytes
+
+
+def open_envelope(client_name: str = "") -> bytes:
+    """The entry that opens a session."""
+    return ENVELOPE.pack(VERSION, EnvelopeKind.OPEN, 0, 0, 0, 0) + client_name.encode()
+
+
+def command_envelope(session_id: int, sequence: int, acknowledged: int, payload: bytes) -> bytes:
+    """The entry that carries one command of a session."""
+    return ENVELOPE.pack(VERSION, EnvelopeKind.COMMAND, 0, session_id, sequence, acknowledged) + payload
+
+
+def close_envelope(session_id: int) -> bytes:
+    """The entry that ends a session and forgets its answers."""
+    return ENVELOPE.pack(VERSION, EnvelopeKind.CLOSE, 0, session_id, 0, 0)
+
+
+def keep_alive_envelope(session_id: int) -> bytes:
+    """The entry that shows that a session's client is alive."""
+    return ENVELOPE.pack(VERSION, EnvelopeKind.KEEP_ALIVE, 0, session_id, 0, 0)
+
+
+def expire_envelope(idle_ns: int) -> bytes:
+    """The entry that ends every session idle for longer than ``idle_ns`` of log time."""
+    return ENVELOPE.pack(VERSION, EnvelopeKind.EXPIRE, 0, 0, idle_ns, 0)
+
+
+def raise_levels_envelope(levels: Levels) -> bytes:
+    """The entry that raises the cluster's feature levels; every member must be able to execute them."""
+    return ENVELOPE.pack(LEVELS_VERSION, EnvelopeKind.RAISE_LEVELS, 0, 0, levels.library, levels.machine)
+
+
+def decode_answer(answer: bytes) -> SessionAnswer:
+    """Take an answer apart; raises ValueError for bytes that are none."""
+    try:
+        version, status, _, value = ANSWER.unpack_from(answer)
+    except struct.error:
+        raise ValueError(f"session answer: {len(answer)} bytes are fewer than {ANSWER.size}") from None
+    if version != VERSION:
+        raise ValueError(f"session answer: version {version} is not {VERSION}")
+    return SessionAnswer(SessionStatus(status), value, answer[ANSWER.size :])
+
+
+def encode_answer(status: SessionStatus, value: int = 0, payload: bytes = b"") -> bytes:
+    """The bytes of an answer."""
+    return ANSWER.pack(VERSION, status, 0, value) + payload
