@@ -13,6 +13,7 @@ PARTS ?=
 WORKERS ?= 2
 FUZZ_SECONDS ?= 60
 SIM_SECONDS ?= 60
+CHAOS_MINUTES ?= 5
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -26,7 +27,7 @@ ENGINE_MODULE := engines/hashicorp
 ENGINE := build/engine
 EXAMPLE_GO := Mmatchengine/wire/example.proto=matchengine/engines/hashicorp/examplepb
 
-.PHONY: help venv demo test crash fuzz sim check check-proto format proto proto-go engine bench install clean
+.PHONY: help venv demo test crash fuzz sim chaos check check-proto format proto proto-go engine bench install clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +60,11 @@ fuzz: $(STAMP) ## Fuzz every decoder, led by coverage, for FUZZ_SECONDS each
 
 sim: $(STAMP) ## Simulate fresh seeds for SIM_SECONDS, and print the seed of any failure
 	$(BIN)/matchengine simulate --seconds $(SIM_SECONDS) --workers $(WORKERS)
+
+# The second run kills no process, so that what a node leaks adds up over its whole life.
+chaos: $(STAMP) ## Real processes under faults for CHAOS_MINUTES, then as long a soak without kills; needs root
+	$(BIN)/matchengine chaos --minutes $(CHAOS_MINUTES)
+	$(BIN)/matchengine chaos --minutes $(CHAOS_MINUTES) --faults network,clients
 
 check: $(STAMP) check-proto ## Format, lint, types, imports, generated code
 	$(BIN)/ruff format --check

@@ -54,6 +54,8 @@ class Report(msgspec.Struct, frozen=True):
     longest_gap_at_s: float
     recovery_s: float | None
     memory: dict[str, Series]
+    descriptors: dict[str, Series]
+    threads: dict[str, Series]
     disk: dict[str, Series]
     problems: tuple[str, ...]
 
@@ -79,10 +81,11 @@ class Report(msgspec.Struct, frozen=True):
             f"state hashes agree: {'yes' if self.hashes_agree else 'no'}",
             f"longest time without progress: {self.longest_gap_s:.1f} s, from {self.longest_gap_at_s:.0f} s on",
             "after the last fault, " + _whole_again(self.recovery_s),
-            "place    memory MiB: min  median     max    last     disk MiB: min  median     max    last",
+            *_table("memory, MiB", self.memory, _MIB),
+            *_table("descriptors", self.descriptors),
+            *_table("threads", self.threads),
+            *_table("disk, MiB", self.disk, _MIB),
         ]
-        for place, memory in self.memory.items():
-            lines.append(f"{place:<8}           {_row(memory)}            {_row(self.disk[place])}")
         lines += [f"undecided: {symbol}" for symbol in order.undecided]
         lines += [f"not linearizable: {symbol}: {misfit}" for symbol, misfit in order.misfits.items()]
         problems = self.problems if self.balance is None else (*self.balance.problems, *self.problems)
@@ -103,6 +106,11 @@ def _whole_again(recovery_s: float | None) -> str:
     return "never whole again" if recovery_s is None else f"whole again in {recovery_s:.1f} s"
 
 
-def _row(series: Series) -> str:
-    values = (series.least, series.median, series.most, series.last)
-    return "".join(f"{value / _MIB:8.1f}" for value in values)
+def _table(what: str, gauges: dict[str, Series], unit: int = 1) -> list[str]:
+    """A line of heads, then one for each place."""
+    digits = 1 if unit > 1 else 0
+    lines = [f"{what:<12}" + "".join(f"{head:>9}" for head in ("min", "median", "max", "last"))]
+    for place, series in gauges.items():
+        values = (series.least, series.median, series.most, series.last)
+        lines.append(f"{place:<12}" + "".join(f"{value / unit:9.{digits}f}" for value in values))
+    return lines

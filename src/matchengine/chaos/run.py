@@ -162,8 +162,10 @@ class _Run:
             self._progress.longest_gap_at_s,
             end.recovery_s if end else None,
             self._gauges.memory(),
+            self._gauges.descriptors(),
+            self._gauges.threads(),
             self._gauges.disk(),
-            tuple(self._faults.problems),
+            (*self._faults.problems, *self._gauges.growth()),
         )
 
     async def _until_the_end(self) -> _EndState:

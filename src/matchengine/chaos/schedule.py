@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from random import Random
 from typing import Final
@@ -80,3 +80,14 @@ LANES: Final = (
     ),
     Lane("clients", (Kind.CLIENT,), (4.0, 12.0), (0.0, 0.0)),
 )
+
+
+def lanes_named(names: Sequence[str]) -> tuple[Lane, ...]:
+    """The lanes with these names; ValueError for a name that none has, or for one given twice."""
+    known = {lane.name: lane for lane in LANES}
+    for name in names:
+        if name not in known:
+            raise ValueError(f"faults: {name!r} is not one of {', '.join(known)}")
+    if len(set(names)) < len(names):
+        raise ValueError(f"faults: {', '.join(names)} names one of them twice")
+    return tuple(known[name] for name in names)

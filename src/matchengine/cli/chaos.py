@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 from cyclopts import Parameter
@@ -13,12 +13,14 @@ from cyclopts import Parameter
 from matchengine.chaos.engines import engines_named
 from matchengine.chaos.run import Options, run_chaos
 from matchengine.chaos.sandbox import run_inside, what_is_missing
+from matchengine.chaos.schedule import LANES, lanes_named
 from matchengine.cli.exits import Exit, complain
 from matchengine.cli.loop import run, stop_at_eof
 from matchengine.cli.options import Json, Whole
 from matchengine.cluster.local import require_engine
 
 _HIDDEN = Parameter(negative="", show=False)
+_ALL_FAULTS: Final = ",".join(lane.name for lane in LANES)
 
 
 def chaos(
@@ -29,6 +31,7 @@ def chaos(
     clients: Whole = 8,
     rate: Whole = 100,
     engine: str = "matchengine",
+    faults: str = _ALL_FAULTS,
     json: Json = False,
     work_dir: Path | None = None,
     history: Path | None = None,
@@ -56,6 +59,9 @@ def chaos(
         Calls per second of all clients together.
     engine
         What the nodes run on, dealt in turn where several are named, separated by commas: matchengine, hashicorp.
+    faults
+        Which sorts of faults, separated by commas: processes, network, operator, clients.  With
+        `network,clients` every node has one long life, whose memory, descriptors and threads must not go on rising.
     json
         Print one JSON object as the last line.
     work_dir
@@ -72,7 +78,13 @@ def chaos(
     engines = engines_named(engine.split(","))
     if any(each.name == "hashicorp" for each in engines):
         require_engine("hashicorp")
-    options = Options(minutes, seed or secrets.randbelow(2**31) + 1, nodes, clients, rate, engines, work_dir, history)
+    try:
+        lanes = lanes_named(faults.split(","))
+    except ValueError as error:
+        complain(f"--{error}")
+        return Exit.USAGE
+    seed = seed or secrets.randbelow(2**31) + 1
+    options = Options(minutes, seed, nodes, clients, rate, engines, work_dir, history, lanes)
     if inside:
         stop_at_eof()
         return run_and_print(options, json=json)
@@ -80,7 +92,7 @@ def chaos(
     if missing:
         complain(f"chaos: {missing}")
         return Exit.ENVIRONMENT
-    return run_inside(_same_command(options, engine, json=json))
+    return run_inside(_same_command(options, engine, faults, json=json))
 
 
 def run_and_print(options: Options, *, json: bool) -> int:
@@ -91,8 +103,9 @@ def run_and_print(options: Options, *, json: bool) -> int:
     return Exit.OK if report.good else Exit.FAILED
 
 
-def _same_command(options: Options, engine: str, *, json: bool) -> list[str]:
+def _same_command(options: Options, engine: str, faults: str, *, json: bool) -> list[str]:
     command = [sys.executable, "-m", "matchengine.cli.main", "chaos", "--inside", "--engine", engine]
+    command += ["--faults", faults]
     for name in ("minutes", "seed", "nodes", "clients", "rate"):
         command += [f"--{name}", str(getattr(options, name))]
     for name in ("work_dir", "history"):
