@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from world import Ledger, Result, World
+from world import Ledger, Node, Result, World
 
 from matchengine.errors import NotLeaderError, RefusedError, StoppedError, UnknownOutcomeError
 from matchengine.node.policy import SnapshotPolicy
+from matchengine.node.replica import _Waiting
 from matchengine.raft.messages import AppendEntries, InstallSnapshot
 from matchengine.raft.proposals import ChangeKind
 from matchengine.raft.types import Suffrage
@@ -377,3 +378,141 @@ def test_a_slow_snapshot_is_not_outrun_by_compaction():
 
 def test_without_room_for_what_it_needs_a_follower_stays_behind():
     assert not _catches_up_under_load(max_trailing_bytes=0)
+
+
+def _restoring(world: World) -> Node:
+    """A follower that has received the leader's snapshot, has applied entries before, and is held up restoring it."""
+    leader = world.leader()
+    lagging = world.followers()[0]
+    world.settle(world.apply(leader, b"early"))
+    world.run_until(lambda: lagging.machine.commands == [b"early"])
+    world.isolate(lagging.id)
+    for i in range(100):
+        world.settle(world.apply(leader, b"%d" % i))
+    lagging.worker.held = True
+    world.heal()
+    world.run_until(lambda: not lagging.replica.machine_is_readable)
+    return lagging
+
+
+def test_a_snapshot_asked_for_while_one_is_restored_is_answered_with_that_one_in_a_cluster_at_rest():
+    world = World(policy=SnapshotPolicy(entries=50), trailing_entries=5)
+    lagging = _restoring(world)
+    asked = Result()
+    lagging.replica.snapshot(asked)
+    world.run(20)
+    assert not asked.settled
+    lagging.worker.release()
+    world.settle(asked)
+    assert asked.outcome.index == lagging.disk.snapshots.newest().index
+
+
+def test_a_snapshot_asked_for_just_before_a_restore_is_answered_too():
+    """It waits for the end of the one before, and that comes while the leader's is restored."""
+    world = World(policy=SnapshotPolicy(entries=50), trailing_entries=5)
+    leader = world.leader()
+    lagging = world.followers()[0]
+    world.settle(world.apply(leader, b"early"))
+    world.run_until(lambda: lagging.machine.commands == [b"early"])
+    first, second = Result(), Result()
+    lagging.replica.snapshot(first)
+    lagging.worker.delay = 2000  # to write it takes long
+    world.settle(world.apply(leader, b"later"))
+    world.run_until(lambda: lagging.machine.commands == [b"early", b"later"])
+    lagging.replica.snapshot(second)
+    world.isolate(lagging.id)
+    for _ in range(25):
+        world.settle(*[world.apply(leader, b"x") for _ in range(5)])
+    lagging.worker.delay = 5000  # and to restore the other one even longer
+    world.heal()
+    world.run_until(lambda: not lagging.replica.machine_is_readable)
+    assert not first.settled
+    world.settle(first, second, ticks=10000)
+    assert first.outcome is not None
+    assert second.outcome.index == lagging.disk.snapshots.newest().index
+
+
+def test_a_read_waits_until_the_restore_of_a_snapshot_has_ended():
+    """Although the index was applied before: the machine holds half of one state and half of another."""
+    world = World(policy=SnapshotPolicy(entries=50), trailing_entries=5)
+    lagging = _restoring(world)
+    read = Result()
+    lagging.replica.wait_applied(1, read)
+    world.run(20)
+    assert not read.settled
+    lagging.worker.release()
+    world.settle(read)
+    assert read.outcome.index >= 100
+
+
+def test_the_policy_counts_bytes_as_well_as_entries():
+    """Ten entries of 1,000 bytes are far from 8,192 entries, but more than 5,000 bytes."""
+    world = World(size=1, policy=SnapshotPolicy(bytes=5000))
+    leader = world.leader()
+    for _ in range(10):
+        world.settle(world.apply(leader, b"x" * 1000))
+    world.run(10)
+    assert leader.disk.snapshots.newest() is not None
+
+
+def test_the_next_snapshot_is_taken_as_soon_as_the_last_is_written_if_it_is_due_by_then():
+    """No entry need follow for that."""
+    world = World(size=1, policy=SnapshotPolicy(entries=10))
+    leader = world.leader()
+    leader.worker.delay = 50
+    for _ in range(2):
+        world.settle(*[world.apply(leader, b"x") for _ in range(15)])
+    applied = leader.replica.applied
+    world.run(300)
+    assert leader.replica.applied == applied
+    assert leader.disk.snapshots.newest().index == applied
+
+
+def test_a_snapshot_taken_after_a_restore_names_the_members_of_the_restored_one():
+    """They are noted from the snapshot: the entry that made them is not applied here."""
+    world = World(policy=SnapshotPolicy(entries=50), trailing_entries=5)
+    leader = world.leader()
+    lagging = world.followers()[0]
+    world.isolate(lagging.id)
+    added = Result()
+    leader.replica.change_membership(ChangeKind.ADD_NONVOTER, "z", "z:1", 0, added)
+    world.settle(added)
+    for i in range(100):
+        world.settle(world.apply(leader, b"%d" % i))
+    world.heal()
+    world.run_until(lambda: lagging.machine.commands == leader.machine.commands)
+    restored = lagging.disk.snapshots.newest()
+    world.settle(world.apply(leader, b"one more"))
+    world.run_until(lambda: lagging.machine.commands == leader.machine.commands)
+    taken = Result()
+    lagging.replica.snapshot(taken)
+    world.settle(taken)
+    newest = lagging.disk.snapshots.newest()
+    assert newest.index > restored.index
+    assert newest.configuration.get("z") is not None
+    assert newest.configuration_index == added.outcome.index
+
+
+def test_a_call_that_was_answered_is_forgotten():
+    """Of every peer's call something is kept until its answer, and nothing afterwards."""
+    world = World()
+    leader = world.leader()
+    results = [world.apply(leader, b"%d" % i) for i in range(50)]
+    world.settle(*results)
+    world.run(200)
+    assert all(len(n.replica._calls) <= 2 for n in world.nodes.values())  # those of this very moment
+
+
+def test_a_proposal_is_not_done_when_the_entry_at_its_index_is_of_another_term():
+    """The last line of defence, should a lost leadership ever not be told: no answer of another leader's entry."""
+    world = World(size=1)
+    leader = world.leader()
+    world.settle(world.apply(leader, b"x"))
+    done = Result()
+    leader.disk.delay = 5
+    world.apply(leader, b"y")
+    world.run_until(lambda: leader.replica._waiting)
+    (index,) = leader.replica._waiting
+    leader.replica._waiting[index] = _Waiting(leader.replica.soft_state.term - 1, done)
+    world.settle(done)
+    assert isinstance(done.error, NotLeaderError)

@@ -38,6 +38,8 @@ from matchengine.raft.types import (
 
 MEMBERS = Configuration(tuple(Server(i, f"{i}:1") for i in ("n1", "n2", "n3")))
 FIRST = Entry(1, 1, EntryType.CONFIGURATION, encode_configuration(MEMBERS))
+#: So many times may the core have work without an event from outside.
+MAX_ROUNDS = 1000
 SHORTEST = type("Shortest", (), {"randrange": lambda self, start, stop: start})()
 
 
@@ -66,7 +68,9 @@ class Bench:
         self.keys = 0
 
     def pump(self) -> None:
-        while self.raft.has_ready():
+        for _ in range(MAX_ROUNDS):
+            if not self.raft.has_ready():
+                return
             ready = self.raft.ready()
             self.raft.advance()
             self.ready.append(ready)
@@ -80,6 +84,7 @@ class Bench:
                     self.raft.step(Written(ready.write.number))
             if ready.apply:
                 self.raft.step(Applied(ready.apply[-1].index))
+        raise AssertionError(f"the core has work after {MAX_ROUNDS} rounds, although nothing happens")
 
     def written(self) -> None:
         self.raft.step(Written(self.writes[-1].number))

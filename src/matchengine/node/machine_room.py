@@ -148,8 +148,10 @@ class MachineRoom:
         return self._entries_since_snapshot > 0
 
     def take_snapshot(self, done: OnSnapshot) -> None:
-        """Take one as soon as possible; ``done`` hears of it."""
-        if not self.has_news:
+        """Take one as soon as possible; ``done`` hears of it, or of the one that is being restored."""
+        if self.restoring:
+            self._asked.append(done)
+        elif not self.has_news:
             done(None, RefusedError("nothing new to snapshot"))
         else:
             self.capture(done)
@@ -214,8 +216,11 @@ class MachineRoom:
                 self._on_error(error)
                 return
             self._stand_at(meta)
+            if self._on_due is None:
+                self._answer_asked(meta)
             self._on_applied((), (), self.applied)
             self._drain()
+            self._snapshot_if_due()  # a capture that was asked for meanwhile: no entry need follow
 
         self._worker.run(lambda: self._machine.restore(self._snapshots.open(meta)), restored)
 
@@ -226,6 +231,12 @@ class MachineRoom:
         self._configuration = meta.configuration
         self._configuration_index = meta.configuration_index
         self._start_counting()
+
+    def _answer_asked(self, meta: SnapshotMeta) -> None:
+        """The restored snapshot is durable and holds all that was there when these were asked for."""
+        asked, self._asked = self._asked, []
+        for done in asked:
+            done(meta, None)
 
     def _start_counting(self) -> None:
         self._entries_since_snapshot = self._bytes_since_snapshot = 0

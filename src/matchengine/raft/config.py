@@ -68,6 +68,10 @@ class RaftConfig(msgspec.Struct, frozen=True):
             _check_at_least(1, f"timing.{name}", getattr(t, name))
         for name in self.__struct_fields__[3:]:
             _check_at_least(0 if "trailing" in name else 1, name, getattr(self, name))
+        if t.tick_ms > t.heartbeat_interval_ms:
+            raise ValueError(
+                f"timing.tick_ms: {t.tick_ms} is above the heartbeat interval of {t.heartbeat_interval_ms}"
+            )
         if t.heartbeat_timeout_ms < 2 * t.heartbeat_interval_ms:
             raise ValueError(
                 f"timing.heartbeat_timeout_ms: {t.heartbeat_timeout_ms} is below twice the "

@@ -3,6 +3,19 @@
 Rules of this file.  ``match`` never falls within a session.  In PROBE at most one request with a
 statement about the log is unanswered; in REPLICATE requests follow each other without waiting,
 within a window; in SNAPSHOT one snapshot is under way and nothing else but heartbeats.
+
+    from       event                                          to
+    PROBE      a request leaves (sent)                        PROBE, with an outstanding request
+    PROBE      a snapshot leaves (sent_snapshot)              SNAPSHOT
+    PROBE      an append is acknowledged (matched)            REPLICATE
+    PROBE      refused, unanswered, no snapshot fits          PROBE, none before ``retry_at``
+    REPLICATE  a request leaves (sent)                        REPLICATE, a place in the window taken
+    REPLICATE  refused, unanswered (rejected, fell_silent)    PROBE
+    REPLICATE  what comes next is compacted away              SNAPSHOT (sent_snapshot) or PROBE (fell_behind)
+    SNAPSHOT   installed (matched)                            REPLICATE
+    SNAPSHOT   unanswered or refused (fell_silent)            PROBE, none before ``retry_at``
+
+Every request that leaves takes away the reason why it was due, and every wait has an end in time.
 """
 
 from __future__ import annotations
@@ -194,6 +207,13 @@ class Progress:
         self.mode = Mode.PROBE
         self.sent_commit = 0
         return True
+
+    def fell_behind(self) -> None:
+        """The log was compacted beyond what comes next, and there is no snapshot yet that may be sent."""
+        if self.mode is Mode.REPLICATE:
+            self.mode = Mode.PROBE
+            self.next = self.match + 1
+            self.sent_commit = 0
 
     def back_off(self, now: int, longest: int) -> None:
         """Wait before the next try: one tick, then twice as long each time, up to ``longest`` ticks."""

@@ -57,14 +57,19 @@ def _news_is_due(core: Core, progress: Progress) -> bool:
 
 
 def replicate(core: Core, progress: Progress, read_round: int) -> None:
-    """Send everything that may leave now."""
-    while is_due(core, progress):
+    """Send what may leave now: at most a window of requests, or one snapshot; afterwards nothing is due.
+
+    The window bounds the rounds, so that no state of a follower can hold the leader here.
+    """
+    for _ in range(core.config.max_inflight_requests):
+        if not is_due(core, progress):
+            return
         prev = progress.next - 1
         prev_term = None if progress.agrees_nowhere else core.log.term(prev)
-        if prev_term is not None:
-            _send_entries(core, progress, prev, prev_term, read_round)
-        else:
+        if prev_term is None:
             _send_snapshot_or_wait(core, progress)
+            return
+        _send_entries(core, progress, prev, prev_term, read_round)
 
 
 def asks_anew(core: Core, progress: Progress, rejected: AppendEntries, *, was_probe: bool) -> bool:
@@ -100,6 +105,7 @@ def _send_snapshot_or_wait(core: Core, progress: Progress) -> None:
         _send_snapshot(core, progress, snapshot)
     else:
         core.outbox.wants_snapshot = True
+        progress.fell_behind()  # only a follower that is not in REPLICATE waits
         progress.back_off(core.now, core.ticks.heartbeat_timeout // 2)
 
 
