@@ -15,7 +15,8 @@ import pytest
 from matchengine.cluster.processes import free_addresses
 from matchengine.errors import RefusedError, StoppedError
 from matchengine.raft.messages import InstallSnapshot
-from matchengine.raft.types import Configuration, Entry, Server, SnapshotMeta
+from matchengine.raft.ready import SoftState
+from matchengine.raft.types import Configuration, Entry, Role, Server, SnapshotMeta
 from matchengine.runtime.config import NodeConfig
 from matchengine.runtime.node import Node
 from matchengine.storage.contracts import StorageError
@@ -222,3 +223,21 @@ def test_after_a_shutdown_the_services_answer_for_a_while(tmp_path: Path, run: R
         await running.wait_stopped()
 
     run(scenario())
+
+
+def test_the_log_says_whom_a_node_follows_once_for_each_leader_and_term(tmp_path, caplog):
+    caplog.set_level("INFO")
+    watched = node(tmp_path, Counter())
+    watched.soft_state_changed(SoftState(Role.FOLLOWER, 4, "", ""))
+    watched.soft_state_changed(SoftState(Role.FOLLOWER, 4, "b", "10.0.0.2:1"))
+    watched.soft_state_changed(SoftState(Role.FOLLOWER, 4, "b", "10.0.0.2:1"))
+    watched.soft_state_changed(SoftState(Role.FOLLOWER, 6, "b", "10.0.0.2:1"))
+    assert caplog.messages == [f"node a follows b at 10.0.0.2:1 in term {term}" for term in (4, 6)]
+
+
+def test_the_log_says_when_a_node_begins_and_ceases_to_lead(tmp_path, caplog):
+    caplog.set_level("INFO")
+    watched = node(tmp_path, Counter())
+    watched.soft_state_changed(SoftState(Role.LEADER, 4, "a", "10.0.0.1:1"))
+    watched.soft_state_changed(SoftState(Role.FOLLOWER, 5, "", "", "a newer term"))
+    assert caplog.messages == ["node a leads in term 4", "node a no longer leads in term 5: a newer term"]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from matchengine.cli.exits import complain
+from matchengine.cli.logs import log_to_stderr
 from matchengine.cli.loop import stop_at_eof
 from matchengine.cli.serving import run_process
 from matchengine.exchange.state_machine import ExchangeStateMachine
@@ -29,6 +28,7 @@ def node(
     profile: Literal["fast", "hashicorp"] | None = None,
     engine: EngineName = "matchengine",
     until_eof: Annotated[bool, Parameter(negative="")] = False,
+    log_level: Literal["debug", "info", "warning", "error"] = "info",
 ) -> int:
     """Run one node of a cluster, until SIGTERM or Ctrl-C.
 
@@ -56,9 +56,11 @@ def node(
         `matchengine`, which needs nothing more, or `hashicorp`: HashiCorp Raft, built by `make engine`.
     until_eof
         Stop when standard input ends, too: a program that starts nodes through a pipe cannot leave them behind.
+    log_level
+        The least level of the lines on stderr: debug, info, warning or error.
 
     """
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    log_to_stderr(log_level)
     timing = PROFILES[profile] if profile else ENGINE_TIMING[engine]
     config = NodeConfig(id, address, data_dir, listen=listen, bootstrap=bootstrap, engine=engine, timing=timing)
     if not is_loopback(config.listen_address):

@@ -15,7 +15,7 @@ from matchengine.errors import MatchEngineError, NotLeaderError, StoppedError
 from matchengine.node.engine import Done, EngineStatus, Outcome, Settle
 from matchengine.raft.proposals import ChangeMembership
 from matchengine.raft.ready import SoftState
-from matchengine.raft.types import Index, Role
+from matchengine.raft.types import Index, Role, ServerId, Term
 from matchengine.runtime.config import NodeConfig
 from matchengine.runtime.engines import make_engine
 from matchengine.runtime.expiry import SessionExpiry
@@ -25,6 +25,8 @@ from matchengine.state_machine import StateMachine
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+_STANDING = {True: "leads", False: "no longer leads"}
 
 #: Adds servicers to the server and returns their full names, for health and reflection.
 Services: TypeAlias = Callable[["Node", grpc.aio.Server], Sequence[str]]
@@ -58,6 +60,7 @@ class Node:
         self._engine = make_engine(config, machine, self)
         self._watchers: list[Callable[[bool], None]] = []
         self._leading = False
+        self._told_leader: tuple[Term, ServerId] = (0, "")
         self._running = False
         self._stopping = False
         self._failure: Exception | None = None
@@ -162,10 +165,18 @@ class Node:
         leading = state.role is Role.LEADER
         if leading is not self._leading:
             reason = f": {state.reason}" if state.reason else ""
-            logger.info(
-                "node %s %s in term %d%s", self.config.id, "leads" if leading else "follows", state.term, reason
-            )
+            logger.info("node %s %s in term %d%s", self.config.id, _STANDING[leading], state.term, reason)
             self._set_leading(leading)
+        if not leading:
+            self._tell_leader(state)
+
+    def _tell_leader(self, state: SoftState) -> None:
+        """Once for each leader and term: an operator reads here whom this node follows."""
+        known = (state.term, state.leader_id)
+        if state.leader_id and known != self._told_leader:
+            self._told_leader = known
+            text = "node %s follows %s at %s in term %d"
+            logger.info(text, self.config.id, state.leader_id, state.leader_address, state.term)
 
     def _set_leading(self, leading: bool) -> None:
         if leading is not self._leading:

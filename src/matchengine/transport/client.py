@@ -25,6 +25,7 @@ from matchengine.raft.types import Server, ServerId
 from matchengine.transport.appends import Appender
 from matchengine.transport.outbound_snapshot import OpenSnapshot, send_snapshot
 from matchengine.transport.pending import BROKEN, Pending, raise_if_cancelled
+from matchengine.transport.reachability import Reachability
 from matchengine.transport.wire import (
     WireError,
     decode_response,
@@ -65,18 +66,19 @@ _logger = logging.getLogger(__name__)
 
 
 class _Deadlines(msgspec.Struct, frozen=True):
-    """What calls may take, in seconds, and what connecting may take at the least."""
+    """What calls may take, in seconds, what connecting may take at the least, and when a peer counts as silent."""
 
     heartbeat: float
     vote: float
     append: float
     connect: float
+    silence: float
 
 
 def _deadlines(timing: Timing) -> _Deadlines:
     election = timing.election_timeout_ms / 1000
     connect = max(_MAX_BACKOFF_MS / 1000, election)
-    return _Deadlines(timing.heartbeat_timeout_ms / 2000, election, max(1.0, 5 * election), connect)
+    return _Deadlines(timing.heartbeat_timeout_ms / 2000, election, max(1.0, 5 * election), connect, 2 * election)
 
 
 def _channel_options(connect_s: float) -> tuple[tuple[str, int], ...]:
@@ -165,6 +167,7 @@ class _Peer:
         self._loop = loop
         self._channel = grpc.aio.insecure_channel(address, options=_channel_options(deadlines.connect))
         self._stub = RaftTransportStub(self._channel)
+        self._reachability = Reachability(server.id, address, deadlines.silence, loop.time)
         self._appender = Appender(self._stub, header, self._decode, deadlines.append, loop)
         self._calls: set[asyncio.Task[None]] = set()
         self._snapshot: asyncio.Task[None] | None = None
@@ -225,8 +228,10 @@ class _Peer:
             response = self._decode(pending.request, message)
         except BROKEN as error:
             raise_if_cancelled()
+            self._reachability.failed(_reason(error))
             pending.unanswered(too_old=_is_too_old(pending.request, error))
         else:
+            self._reachability.answered()
             pending.answered(response)
 
     def _call(self, request: Request) -> Any:
@@ -248,8 +253,7 @@ class _Peer:
         except WireError:
             return  # it has been told
         except Exception as error:  # noqa: BLE001 - whatever the store raises, the core tries again
-            text = str(error.details()) if isinstance(error, grpc.aio.AioRpcError) else repr(error)
-            self._complain(f"sending a snapshot to {self.address} failed: {text}")
+            self._complain(f"sending a snapshot to {self.address} failed: {_reason(error) or repr(error)}")
         else:
             self._complaint = ""
             pending.answered(response)
@@ -266,6 +270,11 @@ class _Peer:
         if text != self._complaint:
             self._complaint = text
             _logger.warning("%s", text)
+
+
+def _reason(error: BaseException) -> str:
+    """What the log says of a failed call."""
+    return str(error.details()) if isinstance(error, grpc.aio.AioRpcError) else str(error)
 
 
 def _is_too_old(request: Request, error: BaseException) -> bool:
