@@ -229,6 +229,21 @@ def test_an_opening_that_was_stopped_at_the_last_moment_is_made_good(fake_cluste
     run(scenario)
 
 
+def test_an_opening_that_was_stopped_at_the_last_moment_is_kept_alive(fake_cluster, monkeypatch):
+    monkeypatch.setattr(pursuit, "KEEP_ALIVE_S", 0.01)
+
+    async def scenario():
+        async with fake_cluster(1) as cluster, Client(addresses(cluster)) as client:
+            client.session._stop()
+            while not cluster.keep_alives.empty():
+                cluster.keep_alives.get_nowait()
+            await client.open()
+            async with asyncio.timeout(5):
+                assert await cluster.keep_alives.get() == client.session.session_id
+
+    run(scenario)
+
+
 def test_a_call_alone_that_cannot_be_made_ends_the_session(fake_cluster):
     async def scenario():
         async with fake_cluster(1) as cluster, Client(addresses(cluster)) as client:
@@ -342,6 +357,20 @@ def test_a_command_alone_shares_the_sequences_and_follows_the_leader(fake_cluste
             assert await client.apply(b"12") == b"did 12"
             assert cluster.recorder.commands == numbered(13)
             assert broken == {11, 12}
+
+    run(scenario)
+
+
+def test_two_commands_alone_at_once_are_sent_one_after_the_other(fake_cluster):
+    """Each needs the whole window; taken bit by bit by both, neither would have it."""
+
+    async def scenario():
+        async with fake_cluster(1) as cluster, Client(addresses(cluster), window=4) as client:
+            futures = [await client.submit(command) for command in numbered(3)]
+            async with asyncio.timeout(5):
+                await asyncio.gather(*(client.session.alone(alone(b"%d" % number)) for number in (3, 4)))
+            assert all(future.done() for future in futures)
+            assert cluster.recorder.commands == numbered(5)
 
     run(scenario)
 

@@ -43,6 +43,7 @@ class FakeCluster:
         self.opens: list[tuple[str, Callable[[Opened | Failure], None]]] = []
         self.streams: list[FakeStream] = []
         self.kept_alive: list[tuple[str, int]] = []
+        self.told_alive: list[Callable[[int | Failure], None]] = []
         self.answers: list[tuple[str, Any]] = []
         self.errors: list[tuple[MatchEngineError, list[Any]]] = []
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
@@ -60,8 +61,9 @@ class FakeCluster:
     def open_session(self, address: str, done: Callable[[Opened | Failure], None]) -> None:
         self.opens.append((address, done))
 
-    def keep_alive(self, address: str, session_id: int) -> None:
+    def keep_alive(self, address: str, session_id: int, done: Callable[[int | Failure], None]) -> None:
         self.kept_alive.append((address, session_id))
+        self.told_alive.append(done)
 
     def open_stream(self, address: str) -> FakeStream:
         self.streams.append(FakeStream(address))
@@ -295,13 +297,66 @@ def test_a_node_that_owes_nothing_may_be_silent(cluster: FakeCluster, conversing
     assert not cluster.streams[0].cancelled
 
 
-def test_only_a_session_that_rests_is_kept_alive(cluster: FakeCluster, conversing: Pursuit[bytes, str]) -> None:
+def test_only_a_session_without_answers_is_kept_alive(cluster: FakeCluster, conversing: Pursuit[bytes, str]) -> None:
     send(conversing, "one")
     conversing.take(cluster.streams[0], 1, OK, "answer")
     cluster.passes(KEEP_ALIVE_S)
     assert not cluster.kept_alive
     cluster.passes(KEEP_ALIVE_S)
     assert cluster.kept_alive == [("a", 7)]
+
+
+def test_a_deposed_node_that_refuses_a_keep_alive_is_left(
+    cluster: FakeCluster, conversing: Pursuit[bytes, str]
+) -> None:
+    """Nothing else shows a session that rests that its node leads no more: the stream stays open."""
+    cluster.passes(KEEP_ALIVE_S)
+    cluster.told_alive.pop()(Failure("not the leader", hint="c"))
+    assert cluster.streams[0].cancelled
+    cluster.passes(0.1)
+    assert [address for address, _ in cluster.polls] == ["a", "b", "c"]
+    cluster.tell("c", LEADS)
+    cluster.passes(KEEP_ALIVE_S)
+    assert cluster.kept_alive[-1] == ("c", 7)
+    assert conversing.is_conversing
+
+
+def test_a_keep_alive_that_fails_breaks_no_stream_with_commands(
+    cluster: FakeCluster, conversing: Pursuit[bytes, str]
+) -> None:
+    cluster.passes(KEEP_ALIVE_S)
+    send(conversing, "one")
+    cluster.told_alive.pop()(Failure("too busy"))
+    assert not cluster.streams[0].cancelled
+
+
+def test_a_keep_alive_that_comes_back_late_has_no_say(cluster: FakeCluster, conversing: Pursuit[bytes, str]) -> None:
+    cluster.passes(KEEP_ALIVE_S)
+    conversing.failed(cluster.streams[0], Failure("broken"))
+    cluster.passes(0.1)
+    cluster.tell("b", LEADS)
+    cluster.told_alive.pop()(Failure("not the leader"))
+    assert conversing.is_conversing
+
+
+def test_a_keep_alive_of_an_ended_session_ends_it_here_too(
+    cluster: FakeCluster, conversing: Pursuit[bytes, str]
+) -> None:
+    cluster.passes(KEEP_ALIVE_S)
+    cluster.told_alive.pop()(UNKNOWN)
+    ((error, _),) = cluster.errors
+    assert isinstance(error, SessionExpiredError)
+    assert conversing.is_over
+
+
+def test_a_session_that_was_stopped_and_begun_again_is_kept_alive(
+    cluster: FakeCluster, conversing: Pursuit[bytes, str]
+) -> None:
+    conversing.stop()
+    conversing.begin()
+    cluster.tell("a", LEADS)
+    cluster.passes(KEEP_ALIVE_S)
+    assert cluster.kept_alive == [("a", 7)], "once, and not by the timer of before"
 
 
 def test_a_call_beside_the_stream_that_fails_moves_both(cluster: FakeCluster, conversing: Pursuit[bytes, str]) -> None:

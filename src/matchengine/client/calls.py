@@ -98,14 +98,18 @@ class SessionCalls(Calls):
             result = failure(error)
         done(result)
 
-    def keep_alive(self, address: str, session_id: int) -> None:
+    def keep_alive(self, address: str, session_id: int, done: Callable[[int | Failure], None]) -> None:
         """See :class:`matchengine.client.contracts.Cluster`."""
-        self.spawn(self._keep_alive(address, session_id))
+        self.spawn(self._keep_alive(address, session_id, done))
 
-    async def _keep_alive(self, address: str, session_id: int) -> None:
+    async def _keep_alive(self, address: str, session_id: int, done: Callable[[int | Failure], None]) -> None:
         stub = SessionsStub(self.channels.get(address))
-        with contextlib.suppress(grpc.aio.AioRpcError):
-            await stub.KeepAlive(pb.KeepAliveRequest(session_id=session_id), timeout=ATTEMPT_S)
+        result: int | Failure
+        try:
+            result = (await stub.KeepAlive(pb.KeepAliveRequest(session_id=session_id), timeout=ATTEMPT_S)).status
+        except grpc.aio.AioRpcError as error:
+            result = failure(error)
+        done(result)
 
 
 _RETRY: Final = frozenset(

@@ -79,8 +79,8 @@ class Cluster(Nodes, Protocol[T_contra]):
         """Ask for a session, for ``ATTEMPT_S`` at most."""
         ...
 
-    def keep_alive(self, address: str, session_id: int) -> None:
-        """Tell that the session is in use; whether that was heard does not matter."""
+    def keep_alive(self, address: str, session_id: int, done: Callable[[int | Failure], None]) -> None:
+        """Tell that the session is in use, for ``ATTEMPT_S`` at most; the result is a ``SessionStatus``."""
         ...
 
     def open_stream(self, address: str) -> Stream:

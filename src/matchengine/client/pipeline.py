@@ -76,6 +76,8 @@ class Session(Generic[C, A]):
         self._addresses = addresses
         self._room = asyncio.Semaphore(window)
         self._window = window
+        #: Held by the one that takes the whole window: two that take it bit by bit would wait for each other.
+        self._takes_all = asyncio.Lock()
         self._failure: MatchEngineError | None = None
         self._opened: asyncio.Future[None] | None = None
         #: Set while there is a leader to send to, and when there will be none any more.
@@ -229,15 +231,16 @@ class Session(Generic[C, A]):
 
     @contextlib.asynccontextmanager
     async def _whole_window(self) -> AsyncIterator[None]:
-        taken = 0
-        try:
-            while taken < self._window:
-                await self._room.acquire()
-                taken += 1
-            yield
-        finally:
-            for _ in range(taken):
-                self._room.release()
+        async with self._takes_all:
+            taken = 0
+            try:
+                while taken < self._window:
+                    await self._room.acquire()
+                    taken += 1
+                yield
+            finally:
+                for _ in range(taken):
+                    self._room.release()
 
 
 class _Calls(SessionCalls, Generic[C, A]):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, Generic, TypeVar
 
-from matchengine.client.commands import CommandQueue, MovedError, Patience, Suspicion, status_name
+from matchengine.client.commands import CommandQueue, MovedError, Patience, Suspicion, check_status, status_name
 from matchengine.client.contracts import ATTEMPT_S, Cluster, Failure, Opened, Stream
 from matchengine.client.errors import SessionRefusedError
 from matchengine.client.search import LeaderSearch, pause_s
@@ -38,6 +38,8 @@ class Pursuit(Generic[C, T]):
         self._stream: Stream | None = None
         #: Rises whenever the session turns to something else: what belongs to an older attempt is over.
         self._attempt = 0
+        #: Rises whenever the session begins or stops, which ends the keep-alives of before.
+        self._life = 0
         self.is_over = False
 
     # --- the owner's side ------------------------------------------------------------------
@@ -48,14 +50,17 @@ class Pursuit(Generic[C, T]):
         return self._stream is not None
 
     def begin(self) -> None:
-        """Find the leader and open the session."""
+        """Find the leader and open the session, if it is not open yet."""
         self.is_over = False
+        self._life += 1
+        self._keep_alive(self._life, self.commands.acknowledged)
         self._turn()
         self._search.begin(self._found)
 
     def stop(self) -> None:
         """Do nothing more."""
         self.is_over = True
+        self._life += 1
         self._turn()
 
     def add(self, command: C, ticket: T) -> None:
@@ -149,7 +154,6 @@ class Pursuit(Generic[C, T]):
             self.commands.session_id = result.session_id
             self._cluster.session_opened()
             self._converse()
-            self._keep_alive(0)
 
     def _converse(self) -> None:
         attempt = self._turn()
@@ -182,14 +186,37 @@ class Pursuit(Generic[C, T]):
         if address != self.leader:
             self._found(address)
 
-    def _keep_alive(self, acknowledged: int) -> None:
-        """Whenever nothing was answered and nothing waits, tell the cluster that the session is in use."""
+    # --- keeping the session ---------------------------------------------------------------
+
+    def _keep_alive(self, life: int, acknowledged: int) -> None:
+        """Whenever nothing was answered for a while, tell the cluster that the session is in use."""
 
         def look() -> None:
-            if self.is_over:
+            if self._life != life:
                 return
-            if not self.commands and self.commands.acknowledged == acknowledged and self._stream is not None:
-                self._cluster.keep_alive(self.leader, self.commands.session_id)
-            self._keep_alive(self.commands.acknowledged)
+            if self.commands.acknowledged == acknowledged and self._stream is not None:
+                self._tell_alive()
+            self._keep_alive(life, self.commands.acknowledged)
 
         self._cluster.later(KEEP_ALIVE_S, look)
+
+    def _tell_alive(self) -> None:
+        attempt = self._attempt
+
+        def done(result: int | Failure) -> None:
+            if self._attempt == attempt:
+                self._told_alive(result)
+
+        self._cluster.keep_alive(self.leader, self.commands.session_id, done)
+
+    def _told_alive(self, result: int | Failure) -> None:
+        if isinstance(result, Failure):
+            # Where commands wait, their own silence decides.  Otherwise nothing else would show that the node was
+            # deposed, and the session would expire at the new leader.
+            if result.may_retry and not self.commands:
+                self._look_again(result.hint)
+            return
+        try:
+            check_status(0, result)
+        except MatchEngineError as error:
+            self.end(error)

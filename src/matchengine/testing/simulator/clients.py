@@ -206,9 +206,13 @@ class Session:
 
         self.call(address, lambda services, reply: services.open_session(self._name, reply), heard)
 
-    def keep_alive(self, address: str, session_id: int) -> None:
+    def keep_alive(self, address: str, session_id: int, done: Callable[[int | Failure], None]) -> None:
         """See :class:`matchengine.client.contracts.Cluster`."""
-        self.call(address, lambda services, reply: services.keep_alive(session_id, reply), lambda _result, _error: None)
+
+        def heard(result: object, error: Exception | None) -> None:
+            done(result.status if isinstance(result, SessionAnswer) else failure(error))
+
+        self.call(address, lambda services, reply: services.keep_alive(session_id, reply), heard)
 
     def open_stream(self, address: str) -> Link:
         """See :class:`matchengine.client.contracts.Cluster`."""
