@@ -60,7 +60,8 @@ class Log:
 
     def __init__(self, limits: SessionLimits | None = None) -> None:
         self.journal = Journal()
-        self.machine = SessionMachine(self.journal, limits or SessionLimits())
+        self.limits = limits or SessionLimits()
+        self.machine = SessionMachine(self.journal, self.limits)
         self.index = 0
 
     def put(self, data: bytes, at: int = 0) -> SessionAnswer:
@@ -72,6 +73,16 @@ class Log:
         answer = self.put(open_envelope("tester"), at)
         assert answer.status is S.OK
         return answer.value
+
+    def restart(self) -> None:
+        """Go on with a machine that was restored from this one's snapshot."""
+        chunks = list(self.machine.snapshot())
+        self.journal = Journal()
+        self.machine = SessionMachine(self.journal, self.limits)
+        self.machine.restore(chunks)
+
+    def command_in_new_session(self, payload: bytes) -> SessionAnswer:
+        return self.command(self.open(), 1, payload)
 
     def command(self, session: int, sequence: int, payload: bytes = b"x", acknowledged: int = 0) -> SessionAnswer:
         return self.put(command_envelope(session, sequence, acknowledged, payload))
@@ -140,6 +151,43 @@ def test_unacknowledged_answers_are_bounded_in_bytes():
     assert log.command(session, 2).status is S.SESSION_FULL
 
 
+def held(answer: SessionAnswer) -> int:
+    """What this answer counts for."""
+    return ANSWER.size + len(answer.payload)
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_a_session_that_holds_exactly_its_limit_is_full(beyond):
+    size = held(Log().command_in_new_session(b"y" * 80))
+    log = Log(SessionLimits(answer_bytes_per_session=size + beyond))
+    session = log.open()
+    log.command(session, 1, b"y" * 80)
+    assert log.command(session, 2).status is (S.OK if beyond else S.SESSION_FULL)
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_a_sum_of_exactly_the_limit_allows_one_answer_each(beyond):
+    size = held(Log().command_in_new_session(b"y" * 80))
+    log = Log(SessionLimits(answer_bytes=size + beyond))
+    session = log.open()
+    log.command(session, 1, b"y" * 80)
+    assert log.command(session, 2).status is (S.OK if beyond else S.SESSION_FULL)
+
+
+def test_a_restored_table_holds_as_many_bytes_as_before():
+    log = Log(SessionLimits(answer_bytes=400))
+    hog, other = log.open(), log.open()
+    log.command(hog, 1, b"y" * 350)
+    assert log.command(other, 1).status is S.OK
+    log.restart()
+    assert log.command(other, 2, b"y" * 80).status is S.OK
+    assert log.command(other, 3).status is S.SESSION_FULL
+    log.restart()
+    assert log.command(other, 3).status is S.SESSION_FULL
+    log.put(close_envelope(hog))
+    assert log.command(other, 3).status is S.OK
+
+
 def test_the_sum_over_sessions_is_bounded_too_and_closing_frees_it():
     log = Log(SessionLimits(answer_bytes=100))
     hog, other = log.open(), log.open()
@@ -180,6 +228,14 @@ def test_expiry_goes_by_the_stamps_of_the_log():
     assert log.put(expire_envelope(3_000), at=5_500).value == 1
     assert log.command(idle, 1).status is S.UNKNOWN_SESSION
     assert log.command(busy, 1).status is S.OK
+
+
+@pytest.mark.parametrize("idle", [3_000, 3_001])
+def test_a_session_that_was_idle_for_exactly_the_limit_lives(idle):
+    log = Log()
+    session = log.open(at=1_000)
+    assert log.put(expire_envelope(3_000), at=1_000 + idle).value == (idle > 3_000)
+    assert log.command(session, 1).status is (S.OK if idle == 3_000 else S.UNKNOWN_SESSION)
 
 
 def test_log_time_never_goes_back():
