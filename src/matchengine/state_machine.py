@@ -68,12 +68,19 @@ class Interruptible(Protocol):
     """A state machine that can execute one command in steps, so that a large one does not hold the node's thread.
 
     Between two steps the node serves its network but calls no other method of the machine: the state may be
-    half-way through the command.
+    half-way through the command.  A command that is never finished is followed by ``restore`` only, or by nothing.
     """
 
     def begin(self, entry: Entry) -> Execution:
         """Begin to execute one committed command; the rules for errors are those of ``apply``."""
         ...
+
+
+def finish(execution: Execution) -> tuple[bytes, ...]:
+    """Take all steps that are left, one after the other; the chunks of the answer."""
+    while (chunks := execution.step()) is None:
+        pass
+    return chunks
 
 
 @runtime_checkable

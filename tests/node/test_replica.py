@@ -333,7 +333,7 @@ def test_a_long_look_at_the_machine_holds_entries_back_but_no_heartbeats():
     assert not seen.settled and not later.settled and leader.leads
     leader.worker.release()
     world.settle(seen, later)
-    assert seen.outcome == [b"before"] and leader.machine.commands == [b"before", b"later"]
+    assert seen.outcome == (3, [b"before"]) and leader.machine.commands == [b"before", b"later"]
 
 
 def test_a_look_at_the_machine_ends_with_the_node_or_with_its_own_error():

@@ -183,6 +183,8 @@ class Node:
         self.replica: Replica | None = None
         self.soft_states: list[SoftState] = []
         self.failure: Exception | None = None
+        #: How long the loop takes to come back to a replica that has more to do.
+        self.turn = 0
         self._pump_due = False
 
     # --- contracts: Network and Clock
@@ -241,7 +243,7 @@ class Node:
     def _wake(self) -> None:
         if not self._pump_due:
             self._pump_due = True
-            self.world.after(0, self._pump)
+            self.world.after(self.turn, self._pump)
 
     def _pump(self) -> None:
         self._pump_due = False

@@ -151,6 +151,8 @@ class FakeNode:
         return await self._operation("verify", None)
 
     async def examine(self, look: Callable[[], bytes]) -> tuple[int, bytes]:
+        if not self.machine_is_readable:
+            raise BusyError("the state machine is being replaced by a snapshot")
         return self.index, look()
 
     async def barrier(self) -> int:

@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
+from matchengine.answers import Answer
 from matchengine.raft.proposals import ChangeMembership
 from matchengine.raft.ready import SoftState
 from matchengine.raft.types import Configuration, Index, Role, ServerId, Term
@@ -27,7 +28,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     """A proposal's entry was applied at ``index`` with this ``result`` (empty unless a command)."""
 
     index: Index
-    result: bytes = b""
+    result: Answer = b""
 
 
 #: Called once with the result, or with the error.
@@ -137,7 +138,7 @@ class Engine(Protocol):
         ...
 
     def wait_applied(self, index: Index, done: Done) -> None:
-        """Done, with where the state machine stands, once it has passed ``index``."""
+        """Done, with where the state machine stands, once it has passed ``index`` and no command is half executed."""
         ...
 
     def examine(self, look: Callable[[], T], done: Settle[tuple[Index, T]]) -> None:
@@ -164,5 +165,5 @@ class Engine(Protocol):
 
     @property
     def machine_is_readable(self) -> bool:
-        """False while the state machine is being replaced by a snapshot."""
+        """False while a command is half executed, or a snapshot replaces the state."""
         ...

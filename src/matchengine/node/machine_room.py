@@ -3,6 +3,9 @@
 ``snapshot`` and ``restore`` of a machine, and a look at all of it, may take seconds, so they run on the worker; entries
 that become committed meanwhile wait here.  Writing the frozen snapshot to disk goes on beside
 new entries.
+
+An interruptible machine executes a large command in steps, and gives the thread back after each.  Everything else that
+concerns the machine waits until the command has been executed, except a restore, which drops it.
 """
 
 from __future__ import annotations
@@ -10,25 +13,43 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
+from matchengine.answers import Answer, from_chunks
 from matchengine.errors import BusyError, RefusedError
 from matchengine.node.contracts import Worker
 from matchengine.node.engine import Settle
 from matchengine.node.policy import SnapshotPolicy
 from matchengine.raft.configuration import decode_configuration
 from matchengine.raft.types import Configuration, Entry, EntryType, Index, SnapshotMeta, Term
-from matchengine.state_machine import StateMachine
+from matchengine.state_machine import Execution, Interruptible, StateMachine
 from matchengine.storage.contracts import SnapshotStore
 
-OnApplied = Callable[[tuple[Entry, ...], Iterable[bytes], Index], None]
+OnApplied = Callable[[tuple[Entry, ...], Iterable[Answer], Index], None]
 T = TypeVar("T")
 OnSnapshot: TypeAlias = Settle[SnapshotMeta]
+
+_NOT_COMMANDS: Final = b""
+
+
+class _Begun(NamedTuple):
+    """Entries of which the first is half executed."""
+
+    execution: Execution
+    entries: tuple[Entry, ...]
+
+
+class _Look(NamedTuple):
+    """Somebody wants to examine the machine."""
+
+    look: Callable[[], Any]
+    done: Settle[Any]
 
 
 class MachineRoom:
     """``on_applied(entries, results, index)`` follows every batch and every restore (then without entries).
 
+    ``on_more()`` asks the owner to call :meth:`go_on`, later and after other work, for as long as :attr:`has_more`.
     ``on_due`` is told when the policy wants a snapshot, if somebody else decides when one is taken; it is told
     once until one is.
     """
@@ -44,18 +65,26 @@ class MachineRoom:
         on_applied: OnApplied,
         on_snapshot: Callable[[SnapshotMeta], None],
         on_error: Callable[[Exception], None],
+        on_more: Callable[[], None],
         on_due: Callable[[], None] | None = None,
     ) -> None:
         self._machine = machine
+        self._interruptible = machine if isinstance(machine, Interruptible) else None
         self._worker = worker
         self._snapshots = snapshots
         self._policy = policy
         self._on_applied = on_applied
         self._on_snapshot = on_snapshot
         self._on_error = on_error
+        self._on_more = on_more
         self._on_due = on_due
         self._due_told = False
         self._queue: deque[tuple[Entry, ...]] = deque()
+        self._begun: _Begun | None = None
+        #: Set for one turn after a long command.
+        self._pausing = False
+        self._more_asked = False
+        self._looks: deque[_Look] = deque()
         self._capturing = False
         self._persisting = False
         self._stopped = False
@@ -77,21 +106,54 @@ class MachineRoom:
         """Begin nothing more; whoever waits for a snapshot or an examination gets ``error``."""
         self._stopped = True
         self._queue.clear()
-        waiting: list[Settle[Any]] = [*self._served, *self._asked, *self._examiners.values()]
+        self._begun = None
+        looks = [look.done for look in self._looks]
+        waiting: list[Settle[Any]] = [*self._served, *self._asked, *self._examiners.values(), *looks]
         self._asked, self._served, self._examiners = [], [], {}
+        self._looks.clear()
         for done in waiting:
             done(None, error)
 
     # --- applying --------------------------------------------------------------------------
 
     def apply(self, entries: tuple[Entry, ...]) -> None:
-        """Process committed entries now, or after the snapshot work that is under way."""
-        if self._stands_still or self._queue:
+        """Process committed entries now, or after what is under way."""
+        if self._begun is not None or self._queue or self._pausing or self._stands_still:
             self._queue.append(entries)
         else:
             self._apply(entries)
+        self._ask_for_more()
+
+    def go_on(self) -> None:
+        """Take the next step of what waits, if anything does."""
+        self._more_asked = False
+        if self._begun is not None:
+            self._execute(self._begun.entries, self._begun.execution)
+        elif self._pausing:
+            self._pausing = False
+        elif self._queue and not self._stands_still:
+            self._apply(self._queue.popleft())
+        self._ask_for_more()
+
+    @property
+    def has_more(self) -> bool:
+        """Whether :meth:`go_on` has something to do."""
+        return self._begun is not None or self._pausing or (bool(self._queue) and not self._stands_still)
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether the machine stands at :attr:`applied`, neither half-way through a command nor being replaced."""
+        return self._begun is None and not self.restoring
+
+    def _ask_for_more(self) -> None:
+        if self.has_more and not self._more_asked:
+            self._more_asked = True
+            self._on_more()
 
     def _apply(self, entries: tuple[Entry, ...]) -> None:
+        if self._interruptible is not None:
+            self._execute(entries)
+            return
         commands = [e for e in entries if e.type is EntryType.COMMAND]
         try:
             results = self._machine.apply(commands) if commands else ()
@@ -100,8 +162,46 @@ class MachineRoom:
         except Exception as error:  # noqa: BLE001 - whatever it is: a replica that goes on after it would differ
             self._on_error(error)
             return
+        self._passed(entries, _with_gaps(entries, commands, results))
+
+    def _execute(self, entries: tuple[Entry, ...], execution: Execution | None = None) -> None:
+        """Execute entries, the first of which is perhaps begun, up to one that needs a further step."""
+        assert self._interruptible is not None
+        begin, results, resumed = self._interruptible.begin, list[Answer](), execution is not None
+        try:
+            for entry in entries:
+                if entry.type is not EntryType.COMMAND:
+                    results.append(_NOT_COMMANDS)
+                    continue
+                execution = begin(entry) if execution is None else execution
+                chunks = execution.step()
+                if chunks is None:
+                    break
+                execution = None
+                results.append(from_chunks(chunks))
+                if resumed:
+                    break
+        except Exception as error:  # noqa: BLE001 - as in _apply
+            self._on_error(error)
+            return
+        rest = entries[len(results) :]
+        self._begun = None if execution is None else _Begun(execution, rest)
+        if resumed and execution is None:
+            self._pause_before(rest)
+        if results:
+            self._passed(entries[: len(results)], results)
+
+    def _pause_before(self, rest: tuple[Entry, ...]) -> None:
+        """A long command has been executed: reads that waited for it have their turn before the next one begins."""
+        self._pausing = True
+        if rest:
+            self._queue.appendleft(rest)
+
+    def _passed(self, entries: tuple[Entry, ...], results: Iterable[Answer]) -> None:
         self._note(entries)
-        self._on_applied(entries, _with_gaps(entries, commands, results), self.applied)
+        self._on_applied(entries, results, self.applied)
+        while self._looks and self._begun is None:
+            self._examine(self._looks.popleft())
         self._snapshot_if_due()
 
     def _note(self, entries: tuple[Entry, ...]) -> None:
@@ -114,10 +214,6 @@ class MachineRoom:
         self.applied = entries[-1].index
         self._applied_term = entries[-1].term
 
-    def _drain(self) -> None:
-        while self._queue and not self._stands_still:
-            self._apply(self._queue.popleft())
-
     @property
     def _stands_still(self) -> bool:
         """Whether the worker has the machine, so that nothing may be applied."""
@@ -125,20 +221,25 @@ class MachineRoom:
 
     # --- examining -------------------------------------------------------------------------
 
-    def examine(self, look: Callable[[], T], done: Settle[T]) -> None:
-        """Run ``look()`` on the worker, with the machine as it stands at :attr:`applied`; entries wait meanwhile."""
+    def examine(self, look: Callable[[], T], done: Settle[tuple[Index, T]]) -> None:
+        """Run ``look()`` on the worker, with the machine as it stands at an index, which is told; entries wait."""
         if self.restoring:
-            done(None, BusyError("the state machine is being replaced by a snapshot"))
-            return
-        number = next(self._examinations)
-        self._examiners[number] = done
+            done(None, _being_replaced())
+        elif self._begun is not None:
+            self._looks.append(_Look(look, done))
+        else:
+            self._examine(_Look(look, done))
 
-        def looked(result: T | None, error: Exception | None) -> None:
+    def _examine(self, asked: _Look) -> None:
+        number, index = next(self._examinations), self.applied
+        self._examiners[number] = asked.done
+
+        def looked(result: object, error: Exception | None) -> None:
             if self._examiners.pop(number, None) is not None:
-                done(result, error)
-                self._drain()
+                asked.done(None if error is not None else (index, result), error)
+                self._ask_for_more()
 
-        self._worker.run(look, looked)
+        self._worker.run(asked.look, looked)
 
     # --- taking a snapshot -----------------------------------------------------------------
 
@@ -170,7 +271,7 @@ class MachineRoom:
             self._on_due()
 
     def _begin_snapshot(self) -> None:
-        if self.restoring or self._capturing or self._persisting or self._stopped:
+        if not self.is_readable or self._capturing or self._persisting or self._stopped:
             return
         meta = SnapshotMeta(self.applied, self._applied_term, self._configuration, self._configuration_index)
         self._capturing = self._persisting = True
@@ -185,7 +286,7 @@ class MachineRoom:
                 self._on_error(error or TypeError("snapshot: the state machine returned None"))
                 return
             self._worker.run(lambda: write_snapshot(self._snapshots, meta, chunks), persisted)
-            self._drain()
+            self._ask_for_more()
 
         def persisted(meta: SnapshotMeta | None, error: Exception | None) -> None:
             self._persisting = False
@@ -204,8 +305,11 @@ class MachineRoom:
     # --- restoring -------------------------------------------------------------------------
 
     def restore(self, meta: SnapshotMeta) -> None:
-        """Replace the state by a durable snapshot's; entries that wait are older and dropped."""
+        """Replace the state by a durable snapshot's; entries that wait, or are half executed, are older and dropped."""
         self._queue.clear()
+        self._begun = None
+        while self._looks:
+            self._looks.popleft().done(None, _being_replaced())
         self._start_restore(meta)
 
     def _start_restore(self, meta: SnapshotMeta) -> None:
@@ -219,7 +323,7 @@ class MachineRoom:
             if self._on_due is None:
                 self._answer_asked(meta)
             self._on_applied((), (), self.applied)
-            self._drain()
+            self._ask_for_more()
             self._snapshot_if_due()  # a capture that was asked for meanwhile: no entry need follow
 
         self._worker.run(lambda: self._machine.restore(self._snapshots.open(meta)), restored)
@@ -248,7 +352,11 @@ def _with_gaps(entries: tuple[Entry, ...], commands: list[Entry], results: Itera
     if len(entries) == len(commands):
         return results
     answers = iter(results)
-    return [next(answers) if e.type is EntryType.COMMAND else b"" for e in entries]
+    return [next(answers) if e.type is EntryType.COMMAND else _NOT_COMMANDS for e in entries]
+
+
+def _being_replaced() -> BusyError:
+    return BusyError("the state machine is being replaced by a snapshot")
 
 
 def write_snapshot(snapshots: SnapshotStore, meta: SnapshotMeta, chunks: Iterator[bytes]) -> SnapshotMeta:

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import msgspec
 
+from matchengine.answers import Answer
 from matchengine.errors import (
     BusyError,
     MatchEngineError,
@@ -133,6 +134,7 @@ class Replica:
             on_applied=self._applied,
             on_snapshot=lambda meta: self.step(SnapshotTaken(meta)),
             on_error=self.stop,
+            on_more=wake,
         )
 
     # --- the world's side ------------------------------------------------------------------
@@ -163,18 +165,20 @@ class Replica:
     def pump(self) -> bool:
         """Do what the core asks for; returns True when there is more to do.
 
-        Stops after a round that applied something, so that the owner can serve its sockets
-        between two rounds.
+        Stops after a round that applied something, or after one step of a long command, so that the owner can
+        serve its sockets between two rounds.
         """
         for _ in _ROUNDS_PER_PUMP:
             if self._stopped is not None or not self._raft.has_ready():
-                return False
+                break
             ready = self._raft.ready()
             self._raft.advance()
             self._perform(ready)
             if ready.apply:
                 break
-        return self._stopped is None and self._raft.has_ready()
+        if self._room.has_more:
+            self._room.go_on()
+        return self._stopped is None and (self._room.has_more or self._raft.has_ready())
 
     def stop(self, error: Exception) -> None:
         """Stop for good: everything that waits fails, and nothing more is done."""
@@ -210,10 +214,10 @@ class Replica:
         self._propose(Read(), done)
 
     def wait_applied(self, index: Index, done: Done) -> None:
-        """Done once ``index`` was applied here."""
+        """Done once ``index`` was applied here and the machine is not half-way through a later command."""
         if self._stopped is not None:
             done(None, StoppedError(str(self._stopped)))
-        elif self._room.applied >= index and not self._room.restoring:
+        elif self._room.applied >= index and self._room.is_readable:
             done(Outcome(self._room.applied), None)
         else:
             self._reads.append((index, done))
@@ -225,8 +229,8 @@ class Replica:
         else:
             self._room.take_snapshot(done)
 
-    def examine(self, look: Callable[[], T], done: Settle[T]) -> None:
-        """Run ``look()``, which may take long, on the state machine as it stands now; it changes nothing."""
+    def examine(self, look: Callable[[], T], done: Settle[tuple[Index, T]]) -> None:
+        """Run ``look()``, which may take long and changes nothing, on the machine as it stands at the index told."""
         if self._stopped is not None:
             done(None, StoppedError(str(self._stopped)))
         else:
@@ -243,8 +247,8 @@ class Replica:
 
     @property
     def machine_is_readable(self) -> bool:
-        """False while the state machine is being replaced by a snapshot."""
-        return not self._room.restoring
+        """False while a command is half executed, or a snapshot replaces the state."""
+        return self._room.is_readable
 
     # --- Ready -----------------------------------------------------------------------------
 
@@ -346,7 +350,7 @@ class Replica:
 
     # --- applied ---------------------------------------------------------------------------
 
-    def _applied(self, entries: tuple[Entry, ...], results: Iterable[bytes], index: Index) -> None:
+    def _applied(self, entries: tuple[Entry, ...], results: Iterable[Answer], index: Index) -> None:
         """The machine room has processed ``entries`` (none after a restore); ``index`` is where it stands."""
         waiting = self._waiting
         if waiting:
@@ -357,13 +361,15 @@ class Replica:
         self.step(Applied(index))
         self._release_reads(index)
 
-    def _settle(self, waiter: _Waiting, entry: Entry, result: bytes) -> None:
+    def _settle(self, waiter: _Waiting, entry: Entry, result: Answer) -> None:
         if waiter.term == entry.term:
             waiter.done(Outcome(entry.index, result), None)
         else:
             waiter.done(None, NotLeaderError(self.soft_state.leader_id, self.soft_state.leader_address))
 
     def _release_reads(self, applied: Index) -> None:
+        if not self._room.is_readable:
+            return  # they would see the half of a later command
         for _ in range(len(self._reads)):
             index, done = self._reads.popleft()
             if index <= applied:

@@ -176,12 +176,7 @@ class NativeEngine:
 
     def examine(self, look: Callable[[], T], done: Settle[tuple[Index, T]]) -> None:
         """Run ``look()`` on the worker."""
-        applied = self._replica.applied
-
-        def looked(result: T | None, error: Exception | None) -> None:
-            done(None if result is None else (applied, result), error)
-
-        self._replica.examine(look, looked)
+        self._replica.examine(look, done)
 
     def snapshot(self, done: Done) -> None:
         """Take a snapshot now."""
@@ -198,7 +193,7 @@ class NativeEngine:
 
     @property
     def machine_is_readable(self) -> bool:
-        """False while the state machine is being replaced by a snapshot."""
+        """False while a command is half executed, or a snapshot replaces the state."""
         return self._replica.machine_is_readable
 
     def status(self, done: Settle[EngineStatus]) -> None:

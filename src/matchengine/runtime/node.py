@@ -227,8 +227,11 @@ class Node:
         return await self.wait_applied(index)
 
     async def wait_applied(self, index: Index) -> Index:
-        """Wait until this node has applied ``index``; returns the applied index."""
-        return await self._index(lambda done: self._engine.wait_applied(index, done))
+        """Wait until this node has applied ``index`` and :attr:`machine` may be read; returns the applied index."""
+        applied = await self._index(lambda done: self._engine.wait_applied(index, done))
+        while not self._engine.machine_is_readable:  # since then, a command was begun, or a snapshot has come
+            applied = await self._index(lambda done: self._engine.wait_applied(index, done))
+        return applied
 
     async def snapshot(self) -> Index:
         """Take a snapshot now; returns its index.  RefusedError when nothing was applied since the last."""
@@ -275,7 +278,7 @@ class Node:
 
     @property
     def machine_is_readable(self) -> bool:
-        """False while the state machine is being replaced by a snapshot."""
+        """False while a command is half executed, or a snapshot replaces the state."""
         return self._engine.machine_is_readable
 
 

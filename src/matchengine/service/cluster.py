@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 import grpc
 
 from matchengine.service.errors import UnsupportedError, unary
-from matchengine.service.reads import require_readable
 from matchengine.state_machine import Hashable
 from matchengine.v1 import cluster_pb2
 from matchengine.v1.cluster_pb2_grpc import (
@@ -75,7 +74,6 @@ class ClusterService(ClusterServicer):
         machine = self._node.machine
         if not isinstance(machine, Hashable):
             raise UnsupportedError(f"state_hash: {type(machine).__name__} has no state hash")
-        require_readable(self._node)
         return await self._node.examine(machine.state_hash)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import grpc
 
+from matchengine.answers import whole
 from matchengine.raft.types import MAX_ENTRY_BYTES
 from matchengine.service.checks import check_numbering, require_at_most
 from matchengine.service.errors import InvalidArgumentError, UnsupportedError, unary
@@ -52,7 +53,7 @@ class _Commands:
     async def respond(self, request: machine_pb2.ApplyRequest, outcome: Outcome) -> machine_pb2.ApplyResponse:
         reply = decode_answer(outcome.result)
         return machine_pb2.ApplyResponse(
-            sequence=request.sequence, status=wire_status(reply.status), index=reply.value, answer=reply.payload
+            sequence=request.sequence, status=wire_status(reply.status), index=reply.value, answer=whole(reply.payload)
         )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import grpc
 
+from matchengine.answers import whole
 from matchengine.errors import NotLeaderError
 from matchengine.exchange.layout import ANSWER_HEADER
 from matchengine.service.batches import check_orders
@@ -59,7 +60,7 @@ class _Batches:
 
     async def respond(self, request: pb.SubmitRequest, outcome: Outcome) -> pb.SubmitResponse:
         reply = decode_answer(outcome.result)
-        payload = reply.payload
+        payload = whole(reply.payload)
         response = pb.SubmitResponse(sequence=request.sequence, status=wire_status(reply.status), index=reply.value)
         if reply.status is not SessionStatus.OK:
             return response
@@ -126,7 +127,7 @@ class OrderEntryService(OrderEntryServicer):
         reply = decode_answer((await self._node.propose(envelope)).result)
         response = pb.AddInstrumentResponse(sequence=request.sequence, status=wire_status(reply.status))
         if reply.status is SessionStatus.OK:
-            response.instrument, response.reason = instrument_answer(request.sequence, reply.payload)
+            response.instrument, response.reason = instrument_answer(request.sequence, whole(reply.payload))
         return response
 
 

@@ -25,6 +25,7 @@ from typing import Final
 
 import msgspec
 
+from matchengine.answers import CHUNK_BYTES, Answer, behind, chunks_of
 from matchengine.levels import Levels
 
 VERSION: Final = 1
@@ -65,7 +66,7 @@ class SessionAnswer(msgspec.Struct, frozen=True, gc=False):
 
     status: SessionStatus
     value: int
-    payload: bytes
+    payload: Answer
 
 
 def open_envelope(client_name: str = "") -> bytes:
@@ -98,17 +99,21 @@ def raise_levels_envelope(levels: Levels) -> bytes:
     return ENVELOPE.pack(LEVELS_VERSION, EnvelopeKind.RAISE_LEVELS, 0, 0, levels.library, levels.machine)
 
 
-def decode_answer(answer: bytes) -> SessionAnswer:
+def decode_answer(answer: Answer) -> SessionAnswer:
     """Take an answer apart; raises ValueError for bytes that are none."""
+    header = answer if isinstance(answer, bytes) else answer[0]
     try:
-        version, status, _, value = ANSWER.unpack_from(answer)
+        version, status, _, value = ANSWER.unpack_from(header)
     except struct.error:
-        raise ValueError(f"session answer: {len(answer)} bytes are fewer than {ANSWER.size}") from None
+        raise ValueError(f"session answer: {len(header)} bytes are fewer than {ANSWER.size}") from None
     if version != VERSION:
         raise ValueError(f"session answer: version {version} is not {VERSION}")
-    return SessionAnswer(SessionStatus(status), value, answer[ANSWER.size :])
+    return SessionAnswer(SessionStatus(status), value, behind(answer, ANSWER.size))
 
 
-def encode_answer(status: SessionStatus, value: int = 0, payload: bytes = b"") -> bytes:
-    """The bytes of an answer."""
-    return ANSWER.pack(VERSION, status, 0, value) + payload
+def encode_answer(status: SessionStatus, value: int = 0, payload: Answer = b"") -> Answer:
+    """The bytes of an answer; a large payload is taken as it is, not copied."""
+    header = ANSWER.pack(VERSION, status, 0, value)
+    if isinstance(payload, bytes) and len(payload) <= CHUNK_BYTES:
+        return header + payload
+    return (header, *chunks_of(payload))

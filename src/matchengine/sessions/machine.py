@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from matchengine.answers import Answer, chunks_of, from_chunks, whole
 from matchengine.levels import MAX_LEVEL, Levels, newest_levels
 from matchengine.raft.types import Entry, EntryType
 from matchengine.sessions.envelopes import (
@@ -17,7 +18,7 @@ from matchengine.sessions.envelopes import (
 )
 from matchengine.sessions.snapshot import read_snapshot, snapshot_chunks
 from matchengine.sessions.table import LAST_STAMP, Session, SessionLimits, SessionTable
-from matchengine.state_machine import Hashable, NewerVersionError, StateMachine
+from matchengine.state_machine import Execution, Hashable, Interruptible, NewerVersionError, StateMachine, finish
 
 
 class SessionMachine:
@@ -29,6 +30,7 @@ class SessionMachine:
 
     def __init__(self, inner: StateMachine, limits: SessionLimits = SessionLimits()) -> None:  # noqa: B008 - immutable
         self.inner = inner
+        self._interruptible = inner if isinstance(inner, Interruptible) else None
         self._table = SessionTable(limits)
         #: The cluster's feature levels as of the last entry.
         self.levels = Levels()
@@ -52,7 +54,12 @@ class SessionMachine:
 
     def apply(self, entries: Sequence[Entry]) -> Sequence[bytes]:
         """One answer per entry, as described in :mod:`matchengine.sessions.envelopes`."""
-        return [self._apply(entry) for entry in entries]
+        return [whole(from_chunks(finish(self.begin(entry)))) for entry in entries]
+
+    def begin(self, entry: Entry) -> Execution:
+        """See :class:`matchengine.state_machine.Interruptible`; in several steps if the machine inside takes them."""
+        begun = self._begin(entry)
+        return begun if isinstance(begun, _Command) else _Answered(begun)
 
     def snapshot(self) -> Iterator[bytes]:
         """The session table, then the inner machine's chunks, in frames."""
@@ -68,7 +75,7 @@ class SessionMachine:
 
     # --- one entry -------------------------------------------------------------------------
 
-    def _apply(self, entry: Entry) -> bytes:
+    def _begin(self, entry: Entry) -> Answer | _Command:
         data = entry.data
         self._table.now = max(self._table.now, min(entry.appended_at, LAST_STAMP))
         if len(data) < ENVELOPE.size:
@@ -94,7 +101,7 @@ class SessionMachine:
             return self._expire(sequence)
         return encode_answer(SessionStatus.MALFORMED)
 
-    def _raise_levels(self, index: int, kind: int, library: int, machine: int) -> bytes:
+    def _raise_levels(self, index: int, kind: int, library: int, machine: int) -> Answer:
         if kind != EnvelopeKind.RAISE_LEVELS or max(library, machine) > MAX_LEVEL:
             return encode_answer(SessionStatus.MALFORMED)
         asked = Levels(library, machine)
@@ -109,7 +116,7 @@ class SessionMachine:
                 "start this node with the newer program"
             )
 
-    def _open(self, index: int, raw_name: bytes) -> bytes:
+    def _open(self, index: int, raw_name: bytes) -> Answer:
         try:
             name = raw_name.decode()
         except UnicodeDecodeError:
@@ -119,19 +126,19 @@ class SessionMachine:
         status = self._table.open(index, name)
         return encode_answer(status, index if status is SessionStatus.OK else 0)
 
-    def _expire(self, idle_ns: int) -> bytes:
+    def _expire(self, idle_ns: int) -> Answer:
         return encode_answer(SessionStatus.OK, self._table.expire(idle_ns))
 
-    def _command(self, entry: Entry, session_id: int, sequence: int, acknowledged: int) -> bytes:
+    def _command(self, entry: Entry, session_id: int, sequence: int, acknowledged: int) -> Answer | _Command:
         session = self._table.sessions.get(session_id)
         if session is None:
             return encode_answer(SessionStatus.UNKNOWN_SESSION)
         admission = self._table.admit(session, sequence, acknowledged)
         if admission is SessionStatus.OK:
             return self._execute(entry, session)
-        return admission if isinstance(admission, bytes) else encode_answer(admission)
+        return encode_answer(admission) if isinstance(admission, SessionStatus) else admission
 
-    def _execute(self, entry: Entry, session: Session) -> bytes:
+    def _execute(self, entry: Entry, session: Session) -> Answer | _Command:
         command = Entry(
             entry.index,
             entry.term,
@@ -141,7 +148,45 @@ class SessionMachine:
             entry.appended_at,
             self.levels.machine,
         )
+        if self._interruptible is not None:
+            return _Command(self._table, session, entry.index, self._interruptible.begin(command))
         (result,) = self.inner.apply((command,))
-        answer = encode_answer(SessionStatus.OK, entry.index, result)
-        self._table.keep(session, answer)
-        return answer
+        return _keep(self._table, session, entry.index, result)
+
+
+class _Answered:
+    """An entry that needed no further step."""
+
+    __slots__ = ("_answer",)
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+
+    def step(self) -> tuple[bytes, ...]:
+        """See :class:`matchengine.state_machine.Execution`."""
+        return chunks_of(self._answer)
+
+
+class _Command:
+    """A session's next command, while the machine inside executes it; nothing else happens to the table meanwhile."""
+
+    __slots__ = ("_execution", "_index", "_session", "_table")
+
+    def __init__(self, table: SessionTable, session: Session, index: int, execution: Execution) -> None:
+        self._table = table
+        self._session = session
+        self._index = index
+        self._execution = execution
+
+    def step(self) -> tuple[bytes, ...] | None:
+        """See :class:`matchengine.state_machine.Execution`."""
+        chunks = self._execution.step()
+        if chunks is None:
+            return None
+        return chunks_of(_keep(self._table, self._session, self._index, from_chunks(chunks)))
+
+
+def _keep(table: SessionTable, session: Session, index: int, result: Answer) -> Answer:
+    answer = encode_answer(SessionStatus.OK, index, result)
+    table.keep(session, answer)
+    return answer

@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from matchengine.answers import CHUNK_BYTES, Answer, chunks_of, pieces
 from matchengine.levels import Levels
 from matchengine.sessions.envelopes import LEVELS
 from matchengine.sessions.table import LAST_STAMP, Session, SessionLimits, SessionTable
@@ -20,8 +21,6 @@ _FRAME_ANSWER: Final = 2
 _FRAME_INNER: Final = 3
 _FRAME_END: Final = 4
 _MAX_FRAME: Final = 64 * 1024 * 1024
-#: What is larger, as the answer to a sweep through a whole book, is cut into several frames.
-_PIECE: Final = 1024 * 1024
 #: At level 0 a snapshot has the form that programs before feature levels read and write.
 _MAGIC: Final = b"MESS\x01"
 _LEVELED_MAGIC: Final = b"MESS\x02"
@@ -60,7 +59,7 @@ def read_snapshot(
     reader.require_end()
 
 
-def _frozen_sessions(table: SessionTable) -> Iterator[tuple[_SessionRecord, tuple[tuple[int, bytes], ...]]]:
+def _frozen_sessions(table: SessionTable) -> Iterator[tuple[_SessionRecord, tuple[tuple[int, Answer], ...]]]:
     for session_id, s in table.sessions.items():
         record = _SessionRecord(session_id, s.name, s.last, s.acknowledged, s.last_active)
         yield record, tuple(s.answers.items())
@@ -91,22 +90,18 @@ def _read_head(reader: _Reader) -> tuple[int, Levels]:
 
 
 def _frames(
-    head: bytes, sessions: list[tuple[_SessionRecord, tuple[tuple[int, bytes], ...]]], inner: Iterator[bytes]
+    head: bytes, sessions: list[tuple[_SessionRecord, tuple[tuple[int, Answer], ...]]], inner: Iterator[bytes]
 ) -> Iterator[bytes]:
     yield head
     for record, answers in sessions:
         yield _frame(_FRAME_SESSION, msgspec.msgpack.encode(record))
         for sequence, answer in answers:
-            for piece in _pieces(answer):
+            for piece in pieces(answer, CHUNK_BYTES):
                 yield _frame(_FRAME_ANSWER, _U64.pack(sequence) + piece)
     for chunk in inner:
-        for piece in _pieces(chunk):
+        for piece in pieces(chunk, CHUNK_BYTES):
             yield _frame(_FRAME_INNER, piece)
     yield _frame(_FRAME_END, b"")
-
-
-def _pieces(data: bytes) -> Iterator[bytes]:
-    return (data[start : start + _PIECE] for start in range(0, len(data), _PIECE))
 
 
 class _Reader:
@@ -164,7 +159,8 @@ def _read_piece(body: bytes, session: Session) -> None:
     if len(body) < _U64.size:
         raise ValueError(f"snapshot: an answer of {len(body)} bytes has no sequence")
     (sequence,) = _U64.unpack_from(body)
-    session.answers[sequence] = session.answers.get(sequence, b"") + body[_U64.size :]
+    piece, before = body[_U64.size :], session.answers.get(sequence)
+    session.answers[sequence] = piece if before is None else (*chunks_of(before), piece)
     session.answer_bytes += len(body) - _U64.size
 
 

@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from matchengine.answers import Answer, size_of
 from matchengine.sessions.envelopes import SessionStatus
 
 #: The greatest time that a snapshot can hold; a leader's clock may say anything.
@@ -35,7 +36,7 @@ class Session:
         self.last = 0
         self.acknowledged = 0
         self.last_active = now
-        self.answers: dict[int, bytes] = {}
+        self.answers: dict[int, Answer] = {}
         self.answer_bytes = 0
 
     def acknowledge(self, sequence: int) -> int:
@@ -43,7 +44,7 @@ class Session:
         freed = 0
         while self.acknowledged < min(sequence, self.last):
             self.acknowledged += 1
-            freed += len(self.answers.pop(self.acknowledged))
+            freed += size_of(self.answers.pop(self.acknowledged))
         self.answer_bytes -= freed
         return freed
 
@@ -92,7 +93,7 @@ class SessionTable:
             self.close(session_id)
         return len(idle)
 
-    def admit(self, session: Session, sequence: int, acknowledged: int) -> SessionStatus | bytes:
+    def admit(self, session: Session, sequence: int, acknowledged: int) -> SessionStatus | Answer:
         """What to answer to a command: OK when it is to be executed now, the answer it had, or a refusal."""
         session.last_active = self.now
         self.answer_bytes -= session.acknowledge(acknowledged)
@@ -104,12 +105,13 @@ class SessionTable:
             return SessionStatus.SEQUENCE_GAP
         return SessionStatus.SESSION_FULL if self._is_full(session) else SessionStatus.OK
 
-    def keep(self, session: Session, answer: bytes) -> None:
+    def keep(self, session: Session, answer: Answer) -> None:
         """The session's next command was executed, and this is its answer."""
         session.last += 1
         session.answers[session.last] = answer
-        session.answer_bytes += len(answer)
-        self.answer_bytes += len(answer)
+        size = size_of(answer)
+        session.answer_bytes += size
+        self.answer_bytes += size
 
     def _is_full(self, session: Session) -> bool:
         limits = self.limits

@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar
 import grpc
 import msgspec
 
+from matchengine.answers import Answer
 from matchengine.errors import (
     BusyError,
     EngineError,
@@ -142,6 +143,7 @@ class HashicorpEngine:
             on_applied=self._applied,
             on_snapshot=lambda _meta: None,
             on_error=self._failed,
+            on_more=self._go_on_soon,
             on_due=self._ask_for_snapshot,
         )
 
@@ -324,11 +326,22 @@ class HashicorpEngine:
 
     # --- the state machine -----------------------------------------------------------------
 
-    def _applied(self, entries: tuple[Entry, ...], results: Iterable[bytes], index: Index) -> None:
+    def _go_on_soon(self) -> None:
+        self._loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        try:
+            self._room.go_on()
+        except Exception as error:  # noqa: BLE001 - part of what was due is done and the rest lost: no way on
+            self._failed(error)
+
+    def _applied(self, entries: tuple[Entry, ...], results: Iterable[Answer], index: Index) -> None:
         self._proposals.keep(entries, results)
         if not entries:
             self._snapshots.restored()
         self._send(frames.frame(Kind.APPLIED, frames.U64.pack(index)))
+        if not self._room.is_readable:
+            return  # who waits to read would see the half of a later command
         for _ in range(len(self._waiting)):
             wanted, done = self._waiting.popleft()
             if wanted <= index:
@@ -404,7 +417,7 @@ class HashicorpEngine:
         """Done once the state machine has passed ``index``."""
         if self._stopped is not None:
             done(None, StoppedError(str(self._stopped)))
-        elif self._room.applied >= index and not self._room.restoring:
+        elif self._room.applied >= index and self._room.is_readable:
             done(Outcome(self._room.applied), None)
         else:
             self._waiting.append((index, done))
@@ -430,8 +443,7 @@ class HashicorpEngine:
             if error is not None:
                 done(None, error)
                 return
-            applied = self._room.applied
-            self._room.examine(look, lambda result, error: done(None if error else (applied, result), error))  # type: ignore[arg-type]
+            self._room.examine(look, done)
 
         self._ask(Request("await"), settled)
 
@@ -451,8 +463,8 @@ class HashicorpEngine:
 
     @property
     def machine_is_readable(self) -> bool:
-        """False while the state machine is being replaced by a snapshot."""
-        return not self._room.restoring
+        """False while a command is half executed, or a snapshot replaces the state."""
+        return self._room.is_readable
 
     def status(self, done: Settle[EngineStatus]) -> None:
         """Ask the other half; after a stop, what it said last."""

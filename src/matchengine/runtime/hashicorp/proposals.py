@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from matchengine.answers import Answer
 from matchengine.errors import BusyError, EngineError, MatchEngineError, RefusedError
 from matchengine.node.engine import Done, Outcome
 from matchengine.raft.proposals import Reason
@@ -36,7 +37,7 @@ class Proposals:
     def __init__(self) -> None:
         self._under_way: dict[int, _Proposal] = {}
         self._bytes = 0
-        self._answers: deque[tuple[Index, bytes]] = deque()
+        self._answers: deque[tuple[Index, Answer]] = deque()
 
     def __contains__(self, number: int) -> bool:
         return number in self._under_way
@@ -54,7 +55,7 @@ class Proposals:
         self._under_way[number] = _Proposal(done, size, term)
         self._bytes += size
 
-    def keep(self, entries: tuple[Entry, ...], answers: Iterable[bytes]) -> None:
+    def keep(self, entries: tuple[Entry, ...], answers: Iterable[Answer]) -> None:
         """Keep answers that a command of ours may wait for: not those to entries of older leaderships."""
         if not self._under_way:
             return
@@ -76,7 +77,7 @@ class Proposals:
         if not self._under_way:
             self._answers.clear()
 
-    def _answer(self, index: Index) -> bytes:
+    def _answer(self, index: Index) -> Answer:
         answers = self._answers
         while answers and answers[0][0] < index:  # of others
             answers.popleft()
