@@ -148,9 +148,12 @@ def test_what_the_parser_refuses_is_a_usage_error(path, capsys):
         assert main(arguments) == 2
 
 
-COMMANDS = ("node", "submit", "cancel", "book", "demo", "replay", "raftadmin")
+COMMANDS = (
+    *("node", "submit", "cancel", "reduce", "replace", "order", "quote", "book"),
+    *("demo", "replay", "raftadmin"),
+)
 SUBCOMMANDS = (
-    *(("instrument", "add"), ("instrument", "list"), ("member", "add"), ("member", "list")),
+    *(("instrument", "add"), ("instrument", "list"), ("member", "add"), ("member", "remove"), ("member", "list")),
     ("cluster", "status"),
 )
 
@@ -165,7 +168,7 @@ def test_help_lists_the_commands(capsys):
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
     assert all(name in text for name in (*COMMANDS, "instrument", "member", "cluster"))
-    assert "Show an order book as a ladder." in text
+    assert "Show an order book as a ladder" in text
 
 
 def test_no_event_loop_stands_between_ctrl_c_and_what_needs_none(path, monkeypatch):

@@ -2,8 +2,10 @@
 
 import json
 import signal
+import subprocess
 
 import pytest
+from tests.integration.conftest import COMMAND, ENVIRONMENT, PATIENCE_S
 
 pytestmark = pytest.mark.integration
 
@@ -31,6 +33,49 @@ def test_a_trading_day_on_the_command_line(start_node, matchengine):
     unknown = matchengine("cancel", 1, *here)
     assert unknown.code == 1
     assert "UNKNOWN_ORDER" in unknown.out
+
+
+def test_open_orders_are_changed_and_looked_at_on_the_command_line(start_node, matchengine):
+    address = start_node("nodeA", "--bootstrap").leads().address
+    here = ("--target", f"multi:///{address}")
+    matchengine("instrument", "add", "ACME", "--tick", "0.05", "--lot", "1", *here)
+    placed = matchengine("submit", "ACME", "sell", "30", "10.10", "--id", 1, *here).out
+    assert "sell ACME @ 10.10" in placed
+
+    assert "leaves 20, cum 0" in matchengine("reduce", 1, 10, *here).out
+    moved = matchengine("replace", 1, 25, "10.15", "--new-id", 2, *here).out
+    assert "order 2" in moved and "sell ACME @ 10.15" in moved
+    found = matchengine("order", 2, *here).out
+    assert found.startswith("order 2 of account 1 (exchange id 1)  sell ACME @ 10.15  leaves 25")
+    assert matchengine("order", "--order-id", 1, *here, "--json").last["cl_ord_id"] == "2"
+    assert "buy 20 ACME: costs 203.00" in matchengine("quote", "ACME", "buy", 20, *here).out
+
+    thin = matchengine("quote", "ACME", "buy", 26, *here)
+    assert (thin.code, thin.err) == (1, "matchengine: the book holds 25 of 26 ACME\n")
+    for words in (("order", 1), ("reduce", 1, 5), ("replace", 1, 5, "10.00")):
+        gone = matchengine(*words, *here)
+        assert (gone.code, gone.err) == (1, "matchengine: order 1 of account 1 is not open\n")
+
+
+def test_a_book_is_watched_until_the_reader_has_gone(start_node, matchengine):
+    here = ("--addresses", start_node("nodeA", "--bootstrap").leads().address)
+    matchengine("instrument", "add", "ACME", *here)
+    command = [*COMMAND, "book", "ACME", "--watch", "--every", "0.1", "--json", *here]
+    with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as watching:
+        assert json.loads(watching.stdout.readline())["asks"] == []
+        matchengine("submit", "ACME", "sell", "30", "10.10", "--id", 1, *here)
+        assert json.loads(watching.stdout.readline())["asks"][0]["quantity"] == "30"
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(PATIENCE_S) == 130
+
+
+def test_a_member_is_removed_on_the_command_line(start_node, matchengine):
+    here = ("--addresses", start_node("nodeA", "--bootstrap").leads().address)
+    unknown = matchengine("member", "remove", "nodeB", *here)
+    assert (unknown.code, unknown.err) == (1, "matchengine: id: 'nodeB' is not one of the members nodeA\n")
+    assert matchengine("member", "add", "nodeB", start_node("nodeB").address, *here).code == 0
+    assert "nodeB is not a member since index" in matchengine("member", "remove", "nodeB", *here).out
+    assert [each["id"] for each in matchengine("member", "list", *here, "--json").last["servers"]] == ["nodeA"]
 
 
 REJECTS = [

@@ -1,4 +1,4 @@
-"""``matchengine member add`` and ``matchengine member list``."""
+"""``matchengine member add``, ``remove`` and ``list``."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from matchengine.client.admin import Admin
 from matchengine.client.channels import Channels
 from matchengine.client.leader import LeaderFinder, parse_addresses
 from matchengine.client.pipeline import TIMEOUT_S
-from matchengine.errors import MatchEngineError
+from matchengine.errors import MatchEngineError, RefusedError
 from matchengine.runtime.config import check_address
 from matchengine.wire.raft_admin_pb2 import GetConfigurationResponse
 
 T = TypeVar("T")
 
-app = App(name="member", help="Add a node to a cluster, or list its members.", result_action="return_value")
+app = App(name="member", help="Add a node to a cluster, remove one, or list its members.", result_action="return_value")
 
 
 @app.command
@@ -52,6 +52,32 @@ def add(id: str, address: str, /, *, addresses: Addresses = DEFAULT_ADDRESSES) -
 
     index = run(_at_leader(addresses, add_it))
     print(f"{id} is a voter since index {index}")
+    return Exit.OK
+
+
+@app.command
+def remove(id: str, /, *, addresses: Addresses = DEFAULT_ADDRESSES) -> int:  # noqa: A002
+    """Take a member out of the cluster.  Its process goes on until it is stopped, and must not be started again.
+
+    Example: `matchengine member remove nodeB`
+
+    Exit code 1 when the cluster has no such member, or when it is the last voter.
+
+    Parameters
+    ----------
+    id
+        The member's id.
+
+    """
+
+    async def remove_it(admin: Admin, leader: str) -> int:
+        members = [server.id for server in (await admin.configuration(leader)).servers]
+        if id not in members:
+            raise RefusedError(f"id: {id!r} is not one of the members {', '.join(members)}")
+        return await admin.remove_server(leader, id)
+
+    index = run(_at_leader(addresses, remove_it))
+    print(f"{id} is not a member since index {index}")
     return Exit.OK
 
 

@@ -14,7 +14,10 @@ _SHOWN = 40
 Addresses: TypeAlias = Annotated[
     str,
     Parameter(
-        env_var="MATCHENGINE_ADDRESSES", help="host:port of nodes, separated by commas; one that answers is enough."
+        name=("--addresses", "--target"),
+        env_var="MATCHENGINE_ADDRESSES",
+        help="Nodes as host:port, separated by commas, with or without `multi:///` before them; "
+        "one that answers is enough.",
     ),
 ]
 Json: TypeAlias = Annotated[bool, Parameter(negative="", help="Print JSON.")]
@@ -40,4 +43,6 @@ def whole(low: int | None = None, high: int | None = None, name: str = "") -> Pa
 
 Whole: TypeAlias = Annotated[int, whole()]
 OrderName: TypeAlias = Annotated[int, whole(1, 2**64 - 1, "ID")]
+#: A client order id where only a keyword names it.
+OptionalOrderName: TypeAlias = Annotated[int, whole(0, 2**64 - 1)]
 Account: TypeAlias = Annotated[int, whole(0, 2**32 - 1), Parameter(help="The account that trades.")]

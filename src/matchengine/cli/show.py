@@ -22,6 +22,7 @@ _EXEC_TYPES: Final = {
     "9": "cancel rejected",
     "F": "trade",
 }
+_SIDES: Final = {pb.SIDE_UNSPECIFIED: "", pb.SIDE_BUY: "buy ", pb.SIDE_SELL: "sell "}
 #: Columns of a table that goes into a file or a pipe.
 _WIDE: Final = 160
 _REJECTED: Final = ("8", "9")
@@ -43,6 +44,8 @@ def show_reports(reports: Sequence[pb.Report], *, as_json: bool) -> bool:
 def _report_line(report: pb.Report) -> str:
     what = _EXEC_TYPES.get(report.exec_type, report.exec_type)
     words = [f"{what:<15} order {report.cl_ord_id or report.orig_cl_ord_id} (exchange id {report.order_id})"]
+    if report.symbol:
+        words.append(f"{_SIDES[report.side]}{report.symbol} @ {report.price or 'market'}")
     if report.exec_type == "F":
         words.append(f"{report.last_qty} @ {report.last_px}, trade {report.trade_id}")
     if report.exec_type not in _REJECTED:
@@ -50,6 +53,12 @@ def _report_line(report: pb.Report) -> str:
     if report.reason:
         words.append(report.reason)
     return "  ".join(words)
+
+
+def open_order_line(order: pb.OrderResponse) -> str:
+    """An open order as people read it."""
+    head = f"order {order.cl_ord_id} of account {order.account} (exchange id {order.order_id})"
+    return f"{head}  {_SIDES[order.side]}{order.symbol} @ {order.price}  leaves {order.leaves_qty}, cum {order.cum_qty}"
 
 
 def ladder(symbol: str, asks: Sequence[pb.Level], bids: Sequence[pb.Level]) -> Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import grpc
 
@@ -18,10 +18,16 @@ from matchengine.runtime.config import check_address
 
 T = TypeVar("T")
 
+#: How users of github.com/Jille/grpc-multi-resolver write a list of addresses.
+MULTI: Final = "multi:///"
+
 
 def parse_addresses(addresses: str | Sequence[str]) -> tuple[str, ...]:
-    """``"host:port,host:port"`` or a sequence, without repetitions; raises ValueError for none or another form."""
-    given = addresses.split(",") if isinstance(addresses, str) else addresses
+    """``"host:port,host:port"``, with or without ``multi:///`` before it, or a sequence; without repetitions.
+
+    Raises ValueError when there is none, or one of another form.
+    """
+    given = addresses.removeprefix(MULTI).split(",") if isinstance(addresses, str) else addresses
     cleaned = tuple(dict.fromkeys(address.strip() for address in given if address.strip()))
     if not cleaned:
         raise ValueError("addresses: there is none; a client needs at least one host:port")

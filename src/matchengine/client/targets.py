@@ -11,15 +11,12 @@ from typing import Final
 
 from matchengine.client.leader import parse_addresses
 
-#: How users of github.com/Jille/grpc-multi-resolver write a list of addresses.
-MULTI: Final = "multi:///"
-
 _SCHEMES: Final = ((socket.AF_INET, "ipv4"), (socket.AF_INET6, "ipv6"))
 
 
 def target_addresses(target: str) -> tuple[str, ...]:
     """The addresses in ``host:port``, a comma-separated list of them, or ``multi:///`` and such a list."""
-    return parse_addresses(target.removeprefix(MULTI))
+    return parse_addresses(target)
 
 
 def channel_target(target: str) -> str:
