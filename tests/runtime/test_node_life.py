@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
@@ -18,7 +19,7 @@ from matchengine.raft.messages import InstallSnapshot
 from matchengine.raft.ready import SoftState
 from matchengine.raft.types import Configuration, Entry, Role, Server, SnapshotMeta
 from matchengine.runtime.config import NodeConfig
-from matchengine.runtime.node import Node
+from matchengine.runtime.node import Node, membership_hint
 from matchengine.storage.contracts import StorageError
 from matchengine.transport import wire
 from matchengine.wire import raft_transport_pb2 as pb
@@ -241,3 +242,27 @@ def test_the_log_says_when_a_node_begins_and_ceases_to_lead(tmp_path, caplog):
     watched.soft_state_changed(SoftState(Role.LEADER, 4, "a", "10.0.0.1:1"))
     watched.soft_state_changed(SoftState(Role.FOLLOWER, 5, "", "", "a newer term"))
     assert caplog.messages == ["node a leads in term 4", "node a no longer leads in term 5: a newer term"]
+
+
+@pytest.mark.parametrize(
+    ("servers", "words"),
+    [
+        ((), "belongs to no cluster yet: .* `matchengine member add a 127.0.0.1:5`"),
+        ((Server("b", "127.0.0.1:6"), Server("c", "127.0.0.1:7")), "is not a member of the cluster in its log: b, c"),
+        ((Server("a", "10.0.0.1:5"),), "announces 127.0.0.1:5, but the others reach it at 10.0.0.1:5"),
+        ((Server("a", "127.0.0.1:5"), Server("b", "127.0.0.1:6")), "$"),
+    ],
+)
+def test_a_node_that_cannot_take_part_as_it_stands_says_so_at_its_start(servers, words, tmp_path):
+    config = NodeConfig("a", "127.0.0.1:5", tmp_path)
+    assert re.match(words, membership_hint(config, Configuration(servers)))
+
+
+def test_the_hint_reaches_the_log_of_a_node_that_was_never_bootstrapped(run, tmp_path, caplog):
+    async def scenario() -> None:
+        lonely = Node(NodeConfig("a", free_addresses(1)[0], tmp_path / "a"), Counter())
+        await lonely.start()
+        await lonely.stop()
+
+    run(scenario())
+    assert any("belongs to no cluster yet" in message for message in caplog.messages)

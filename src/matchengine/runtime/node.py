@@ -15,7 +15,7 @@ from matchengine.errors import MatchEngineError, NotLeaderError, StoppedError
 from matchengine.node.engine import Done, EngineStatus, Outcome, Settle
 from matchengine.raft.proposals import ChangeMembership
 from matchengine.raft.ready import SoftState
-from matchengine.raft.types import Index, Role, ServerId, Term
+from matchengine.raft.types import Configuration, Index, Role, ServerId, Term
 from matchengine.runtime.config import NodeConfig
 from matchengine.runtime.engines import make_engine
 from matchengine.runtime.expiry import SessionExpiry
@@ -91,6 +91,9 @@ class Node:
         if self._failure is not None:
             self._give_up()
             await self.wait_stopped()
+        hint = membership_hint(self.config, (await self.status()).configuration)
+        if hint:
+            logger.warning("node %s %s", self.config.id, hint)
 
     async def _serve(self) -> None:
         self._engine.add_to(self._server)
@@ -280,6 +283,20 @@ class Node:
     def machine_is_readable(self) -> bool:
         """False while a command is half executed, or a snapshot replaces the state."""
         return self._engine.machine_is_readable
+
+
+def membership_hint(config: NodeConfig, configuration: Configuration) -> str:
+    """What keeps a node that has just started from taking part as its operator may expect; ``""`` if nothing does."""
+    if not configuration.servers:
+        found = "found a cluster with --bootstrap, or have one add it"
+        return f"belongs to no cluster yet: {found} with `matchengine member add {config.id} {config.address}`"
+    server = configuration.get(config.id)
+    if server is None:
+        return f"is not a member of the cluster in its log: {', '.join(each.id for each in configuration.servers)}"
+    if server.address != config.address:
+        change = f"`matchengine member add {config.id} {config.address}` tells the others"
+        return f"announces {config.address}, but the others reach it at {server.address}: {change}"
+    return ""
 
 
 def _settler(future: asyncio.Future[T]) -> Settle[T]:
