@@ -42,7 +42,7 @@ from matchengine.storage.files import replace_file
 from matchengine.storage.log import SegmentedLog
 from matchengine.storage.segment import Segment
 from matchengine.storage.snapshot_file import SnapshotWriter
-from matchengine.storage.stable import StableFile, _encode
+from matchengine.storage.stable import StableFile, encode
 from matchengine.testing.simulator.witness import Witness
 
 Patch = pytest.MonkeyPatch
@@ -98,8 +98,8 @@ def zero(*_args: object, **_more: object) -> int:
 def vote_before_term(self: StableFile, state: HardState) -> None:
     old = self.load()
     if old.term != state.term:
-        replace_file(self._fs, self._path, _encode(HardState(old.term, state.voted_for)))
-    replace_file(self._fs, self._path, _encode(state))
+        replace_file(self._fs, self._path, encode(HardState(old.term, state.voted_for)))
+    replace_file(self._fs, self._path, encode(state))
 
 
 def vote_for_everybody(core: Core, received: Any, request: Any) -> None:

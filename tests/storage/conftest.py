@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
+from logs import open_log
 
 from matchengine.raft.types import Configuration, Entry, Server, SnapshotMeta
 from matchengine.storage.contracts import LogStore, SnapshotStore, StableStore
 from matchengine.storage.files import FileSystem, Fuse, OsFileSystem, make_directory
-from matchengine.storage.log import SegmentedLog
 from matchengine.storage.memory import MemoryLog, MemorySnapshots, MemoryStable
 from matchengine.storage.simulated import SimulatedFileSystem
 from matchengine.storage.snapshots import SnapshotFiles
@@ -69,7 +69,7 @@ def open_stores(
     def reopen() -> tuple[LogStore, StableStore, SnapshotStore]:
         fuse = Fuse()
         make_directory(fs, tmp_path)
-        log = SegmentedLog(fs, tmp_path / "log", fuse, segment_bytes=SEGMENT_BYTES)
+        log = open_log(tmp_path / "log", segment_bytes=SEGMENT_BYTES, fs=fs, fuse=fuse)
         return log, StableFile(fs, tmp_path / "stable", fuse), SnapshotFiles(fs, tmp_path / "snapshots", fuse)
 
     return reopen

@@ -162,12 +162,12 @@ def _body_unchecked(patch: pytest.MonkeyPatch) -> None:
 
 def _torn_tail_stays(patch: pytest.MonkeyPatch) -> None:
     """The next frame is written over it."""
-    original = SegmentedLog._cut_torn_tail
+    original = SegmentedLog._renew
 
-    def cut(self: SegmentedLog, segment: Segment, damage: frames.Damage, *, is_last: bool) -> Segment:
-        return segment if damage is frames.Damage.TORN else original(self, segment, damage, is_last=is_last)
+    def renew(self: SegmentedLog, segment: Segment, torn: frames.Damage | None) -> Segment:
+        return segment if torn is not None else original(self, segment, torn)
 
-    patch.setattr(SegmentedLog, "_cut_torn_tail", cut)
+    patch.setattr(SegmentedLog, "_renew", renew)
 
 
 def _removal_from_the_front(patch: pytest.MonkeyPatch) -> None:

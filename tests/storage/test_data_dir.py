@@ -17,7 +17,12 @@ def test_a_new_directory_gets_id_version_and_strict_permissions(tmp_path):
     storage = open_storage(tmp_path / "deep" / "node", "node-a")
     storage.close()
     path = tmp_path / "deep" / "node"
-    assert json.loads((path / "node.json").read_text()) == {"engine": "matchengine", "format": 1, "node_id": "node-a"}
+    assert json.loads((path / "node.json").read_text()) == {
+        "engine": "matchengine",
+        "format": 2,
+        "node_id": "node-a",
+        "complete": True,
+    }
     for found in (path, *path.rglob("*")):
         assert found.stat().st_mode & 0o777 == (0o700 if found.is_dir() else 0o600), found
 
@@ -62,7 +67,12 @@ def test_another_id_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"engine": "matchengine", "format": 2, "node_id": "node-a"}', "format version 2, this program reads 1"),
+        ('{"engine": "matchengine", "format": 3, "node_id": "node-a"}', "format version 3, this program reads 1 to 2"),
+        ('{"engine": "matchengine", "format": 2, "node_id": "node-a"}', "format version 2 lacks `complete`"),
+        (
+            '{"engine": "matchengine", "format": 1, "node_id": "node-a", "complete": false}',
+            "format version 1 has no `complete`",
+        ),
         ('{"engine": "other", "format": 1, "node_id": "node-a"}', "belongs to engine 'other'"),
         ('{"engine": "matchengine", "format": "1", "node_id": "node-a"}', "Expected `int`"),
         ('{"engine": "matchengine", "format": 1}', "missing required field"),

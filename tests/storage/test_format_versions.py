@@ -1,15 +1,16 @@
-"""Files of a version that is not known are refused by name, and nothing is changed; a log of the first is upgraded."""
+"""Files of a version that is not known are refused by name, and nothing is changed; those of the first are upgraded."""
 
 import re
 from contextlib import closing
 from pathlib import Path
+from random import Random
 
 import pytest
-from version_1 import version_1, write_version_1
+from version_1 import directory_1, version_1, write_version_1
 
 from matchengine.raft.ready import Write
 from matchengine.raft.types import Entry, HardState
-from matchengine.storage import frames, snapshot_file, stable
+from matchengine.storage import data_dir, frames, log_end, snapshot_file, stable
 from matchengine.storage.contracts import StorageError
 from matchengine.storage.simulated import SimulatedFileSystem
 from matchengine.storage.storage import open_storage
@@ -51,8 +52,9 @@ VERSION_1 = (
     "5b07070000000100000000000000636f6d6d616e6478a5454e442d4f465a"
 )
 REFUSALS = {
-    "data_dir": r"node\.json: format version {}, this program reads 1; use the program that wrote it",
+    "data_dir": r"node\.json: format version {}, this program reads 1 to 2; use the program that wrote it",
     "frames": r"\.log, offset 0: the segment has format version {}, this program reads 1 to 2;",
+    "log_end": r"log-end, offset 0: the record has format version {}, this program reads 1; use the program",
     "stable": r"stable, offset 0: the record has format version {}, this program reads 1;",
 }
 
@@ -78,12 +80,14 @@ def test_snapshots_of_another_version_are_passed_over_and_stay(node, version, ca
     assert restored.snapshot is None
     assert len(restored.entries) == 5
     assert len(re.findall(f"format version {version}, this program reads 1", caplog.text)) == 2
-    assert contents(path) == before
+    changed = {file.name for file, data in contents(path).items() if data != before[file]}
+    assert changed <= {"log-end"}  # a start brings both of its slots to the newest record
 
 
-def test_all_versions_but_the_logs_are_the_first():
+def test_all_versions_but_two_are_the_first():
     """A new one needs a way from the one before, and tests of it, crashes included."""
-    assert (frames.FORMAT_VERSION, snapshot_file.FORMAT_VERSION, stable.FORMAT_VERSION) == (2, 1, 1)
+    modules = (data_dir, frames, log_end, snapshot_file, stable)
+    assert [module.FORMAT_VERSION for module in modules] == [2, 2, 1, 1, 1]
 
 
 def restored_by(path, run):
@@ -111,9 +115,54 @@ def test_a_log_of_the_first_version_is_read_and_upgraded(tmp_path, make_entries)
     assert list(restore(path).entries) == make_entries(1, 20, size=400)
     assert older.read_bytes() == before
     upgraded = contents(path)
-    with pytest.raises(StorageError, match="the segment has format version 2, this program reads 1"):
+    with pytest.raises(StorageError, match=r"node.json: format version 2, this program reads 1;"):
         restored_by(path, write_version_1)
     assert contents(path) == upgraded
+
+
+PROGRAMS = {"the log's first version": version_1, "the directory's first version": directory_1}
+
+
+@pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
+@pytest.mark.parametrize("votes", [False, True])
+def test_a_directory_of_the_first_version_is_completed(tmp_path, make_entries, program, votes):
+    """From then on each file has to be there, and the program before refuses the directory and touches nothing."""
+    path = tmp_path / "node"
+    entries = tuple(make_entries(1, 9)) if votes else ()
+    with program(), closing(open_storage(path, "node-a")) as storage:
+        if votes:
+            storage.perform([Write(1, hard_state=HardState(2, "node-a"), entries=entries)])
+    assert not (path / "log-end").exists()
+    assert (path / "stable").exists() == votes
+    assert restore(path).entries == entries
+    with program(), pytest.raises(StorageError, match=r"node.json: format version 2, this program reads 1; use the p"):
+        open_storage(path, "node-a")
+    for name in ("stable", "log-end"):
+        data = (path / name).read_bytes()
+        (path / name).unlink()
+        with pytest.raises(StorageError, match=f"{name}: the record of .* is gone; .* under a new id"):
+            restore(path)
+        (path / name).write_bytes(data)
+    assert restore(path).entries == entries
+
+
+def test_a_record_that_an_interrupted_upgrade_left_counts_for_nothing(tmp_path, make_entries):
+    """An older program may have gone on, and have cut the log."""
+    path = tmp_path / "node"
+    with directory_1(), closing(open_storage(path, "node-a")) as storage:
+        storage.perform([Write(1, hard_state=HardState(2, "node-a"), entries=tuple(make_entries(1, 9)))])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data_dir.DataDir, "complete", fail)
+        with pytest.raises(StorageError, match="completing"):
+            open_storage(path, "node-a")
+    assert (path / "log-end").exists()
+    with directory_1(), closing(open_storage(path, "node-a")) as storage:
+        storage.perform([Write(1, truncate_from=4)])
+    assert restore(path).entries == tuple(make_entries(1, 3))
+
+
+def fail(_self):
+    raise OSError("a failure")
 
 
 def written(make_entries):
@@ -139,18 +188,37 @@ def test_a_simulated_disk_can_be_made_that_of_the_first_version(make_entries):
     with version_1():
         right = written(make_entries)
     made = written(make_entries)
-    log = Path("/node/log")
-    assert disk(made, log) != disk(right, log)
-    assert made.recast(log, as_version_1)
-    assert disk(made, log) == disk(right, log)
-    assert not made.recast(log, as_version_1)
-    (newest, *_) = sorted(disk(made, log), reverse=True)
-    data, durable = disk(made, log)[newest]
+    directory = Path("/node")
+    assert disk(made, directory) != disk(right, directory)
+    assert made.recast(directory, as_version_1)
+    assert disk(made, directory) == disk(right, directory)
+    assert not made.recast(directory, as_version_1)
+    (newest, *_) = sorted((path for path in disk(made, directory) if path.suffix == ".log"), reverse=True)
+    data, durable = disk(made, directory)[newest]
     assert data != durable
 
 
+def test_what_the_first_version_had_not_made_does_not_come_back_with_a_crash():
+    """The name of the record is not durable yet."""
+    fs, node = SimulatedFileSystem(), Path("/node")
+
+    def interrupt(operation, path):
+        if (operation, path) == ("fsync_dir", node) and fs.exists(node / "stable"):
+            raise OSError("a failure")
+
+    fs.fault = interrupt
+    with pytest.raises(StorageError):
+        open_storage(node, "node-a", fs=fs)
+    fs.fault = lambda *_: None
+    assert {"stable", "log-end"} <= set(fs.listdir(node))
+    assert fs.recast(node, as_version_1)
+    fs.lose_power(Random(1))
+    assert not {"stable", "log-end"} & set(fs.listdir(node))
+    assert b'"format":1' in fs.peek(node / "node.json")
+
+
 def disk(fs, directory):
-    return {path: (bytes(f.data), f.durable) for path, f in fs._names.items() if path.parent == directory}
+    return {path: (bytes(f.data), f.durable) for path, f in fs._names.items() if directory in path.parents}
 
 
 def version_of(path):

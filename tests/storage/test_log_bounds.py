@@ -1,16 +1,14 @@
 """The log's files stay bounded whatever the order of appends, truncations, compactions and resets."""
 
 import pytest
-
-from matchengine.storage.files import Fuse, OsFileSystem
-from matchengine.storage.log import SegmentedLog
+from logs import open_log
 
 SEGMENT_BYTES = 4096
 
 
 @pytest.fixture
 def log(tmp_path):
-    log = SegmentedLog(OsFileSystem(), tmp_path, Fuse(), segment_bytes=SEGMENT_BYTES)
+    log = open_log(tmp_path, segment_bytes=SEGMENT_BYTES)
     yield log
     log.close()
 

@@ -3,11 +3,10 @@
 import logging
 
 import pytest
+from logs import open_log
 
 from matchengine.raft.types import Entry
 from matchengine.storage.contracts import CorruptionError
-from matchengine.storage.files import Fuse, OsFileSystem
-from matchengine.storage.log import SegmentedLog
 
 SEGMENT_BYTES = 8192
 
@@ -19,7 +18,7 @@ def reopen(tmp_path):
     def reopen():
         while logs:
             logs.pop().close()
-        logs.append(SegmentedLog(OsFileSystem(), tmp_path, Fuse(), segment_bytes=SEGMENT_BYTES, new_salt=lambda: 77))
+        logs.append(open_log(tmp_path, segment_bytes=SEGMENT_BYTES, new_salt=lambda: 77))
         return logs[-1]
 
     yield reopen
@@ -257,14 +256,14 @@ def test_a_payload_that_looks_like_a_frame_does_not_pass_for_one(reopen, tmp_pat
     log = reopen()
     offsets = fill(log, make_entries)
     forged = only_file(tmp_path).read_bytes()[offsets[0] : offsets[1]]
-    other = SegmentedLog(OsFileSystem(), tmp_path / "other", Fuse(), segment_bytes=SEGMENT_BYTES, new_salt=lambda: 78)
+    other = open_log(tmp_path / "other", segment_bytes=SEGMENT_BYTES, new_salt=lambda: 78)
     other.append([Entry(1, 1, data=bytes(-8 % 512) + forged + b"x" * 100)])
     other.sync()
     path = only_file(tmp_path / "other")
     end = other._segments[-1].end
     other.close()
     change(path, end - 8, bytes(8))
-    other = SegmentedLog(OsFileSystem(), tmp_path / "other", Fuse(), segment_bytes=SEGMENT_BYTES)
+    other = open_log(tmp_path / "other", segment_bytes=SEGMENT_BYTES)
     assert other.last_index == 0
     other.close()
 

@@ -4,11 +4,10 @@ import errno
 import os
 from pathlib import Path
 
+import logs
 import pytest
 
 from matchengine.storage.contracts import StorageError
-from matchengine.storage.files import Fuse
-from matchengine.storage.log import SegmentedLog
 
 DIRECTORY = Path("/data/log")
 SEGMENT_BYTES = 4096
@@ -27,7 +26,7 @@ def fail(operation, code):
 
 
 def open_log(fs):
-    return SegmentedLog(fs, DIRECTORY, Fuse(), segment_bytes=SEGMENT_BYTES)
+    return logs.open_log(DIRECTORY, segment_bytes=SEGMENT_BYTES, fs=fs)
 
 
 @pytest.fixture

@@ -7,14 +7,13 @@ import random
 from itertools import count
 from pathlib import Path
 
+import logs
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from matchengine.raft.types import Entry
-from matchengine.storage.files import Fuse
-from matchengine.storage.log import SegmentedLog
 from matchengine.storage.simulated import PowerLoss, SimulatedFileSystem, no_fault
 
 DIRECTORY = Path("/data/log")
@@ -22,7 +21,7 @@ SEGMENT_BYTES = 2048
 
 
 def open_log(fs):
-    return SegmentedLog(fs, DIRECTORY, Fuse(), segment_bytes=SEGMENT_BYTES, new_salt=lambda: 7)
+    return logs.open_log(DIRECTORY, segment_bytes=SEGMENT_BYTES, fs=fs, new_salt=lambda: 7)
 
 
 def everything(log):

@@ -69,7 +69,7 @@ def test_a_log_that_is_gone_is_not_begun_anew(reopen, simulated, make_entries):
     for name in simulated.listdir(PATH / "log"):
         simulated.unlink(PATH / "log" / name)
     for _ in range(2):
-        with pytest.raises(CorruptionError, match=r"log: there is no segment, but stable holds term 3; restore"):
+        with pytest.raises(CorruptionError, match=r"log: there is no segment, but log-end says that entry 5 of term 1"):
             reopen()
 
 
@@ -179,7 +179,16 @@ def test_a_gap_between_snapshot_and_log_is_refused(reopen, simulated, make_entri
 def test_a_missing_record_of_the_term_is_noticed(reopen, simulated, make_entries):
     reopen().perform([Write(1, hard_state=HardState(4, "a"), entries=tuple(make_entries(1, 1, term=4)))])
     simulated.unlink(PATH / "stable")
-    with pytest.raises(StorageError, match=r"holds term 0, but the log has entries of term 4; .*vote twice"):
+    with pytest.raises(StorageError, match=r"stable: the record of term and vote is gone; .*vote twice"):
+        reopen()
+
+
+def test_a_record_of_an_older_term_is_noticed(reopen, simulated, make_entries):
+    reopen().perform([Write(1, hard_state=HardState(3, "a"))])
+    older = simulated.peek(PATH / "stable")
+    reopen().perform([Write(1, hard_state=HardState(4, "a"), entries=tuple(make_entries(1, 1, term=4)))])
+    simulated.poke(PATH / "stable", older)
+    with pytest.raises(StorageError, match=r"holds term 3, but the log has entries of term 4; .*vote twice"):
         reopen().restore()
 
 

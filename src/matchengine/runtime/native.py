@@ -118,7 +118,7 @@ class NativeEngine:
         await self._network.close()
         self._worker.close()
         if await self._disk.close():
-            self._storage.close()
+            await asyncio.to_thread(self._storage.close)
 
     # --- driving the replica ---------------------------------------------------------------
 

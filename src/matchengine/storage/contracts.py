@@ -7,9 +7,12 @@ kernel may have dropped the dirty pages of a failed ``fsync`` (Rebello et al., A
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from matchengine.raft.types import Entry, HardState, Index, SnapshotMeta
+
+#: What is left to do with a node that has lost what it acknowledged.
+REJOIN: Final = "remove this node from the cluster, give it an empty data directory and join it again under a new id"
 
 
 class StorageError(Exception):
@@ -81,7 +84,7 @@ class StableStore(Protocol):
     """Term and vote, in one record."""
 
     def load(self) -> HardState:
-        """The last saved state; ``HardState()`` when there never was one."""
+        """The last saved state, ``HardState()`` in a new store; StorageError when it is lost."""
         ...
 
     def save(self, state: HardState) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import takewhile
@@ -17,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
-from matchengine.storage.contracts import StorageError
+from matchengine.storage.contracts import REJOIN, StorageError
 
 TEMPORARY_SUFFIX = ".tmp"
 
@@ -90,16 +91,20 @@ class FileSystem(Protocol):
         ...
 
 
+class NotRegularError(OSError):
+    """Something that is no regular file has a file's name: opening a named pipe would wait for a writer."""
+
+
 class OsFileSystem:
     """The real file system."""
 
     def create(self, path: Path) -> int:
         """See :meth:`FileSystem.create`."""
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        return _open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
 
     def open(self, path: Path, *, writable: bool = False) -> int:
         """See :meth:`FileSystem.open`."""
-        return os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
+        return _open(path, os.O_RDWR if writable else os.O_RDONLY)
 
     def close(self, handle: int) -> None:
         """See :meth:`FileSystem.close`."""
@@ -169,6 +174,14 @@ class OsFileSystem:
             os.close(handle)
 
 
+def _open(path: Path, flags: int) -> int:
+    handle = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise NotRegularError(errno.EINVAL, "not a regular file", str(path))
+    return handle
+
+
 class Fuse:
     """Makes the first failure the last word: after it, every guarded call raises StorageError.
 
@@ -185,6 +198,11 @@ class Fuse:
         self._watcher = watcher
         if self._blown is not None:
             watcher(self._blown)
+
+    @property
+    def is_blown(self) -> bool:
+        """Whether everything is refused."""
+        return self._blown is not None
 
     def guard(self, doing: str) -> AbstractContextManager[None]:
         """Run the body as the step ``doing``; any error in it blows the fuse, an OSError becomes a StorageError."""
@@ -225,6 +243,8 @@ class _Step:
 
 
 def _advice(error: OSError) -> str:
+    if isinstance(error, NotRegularError | IsADirectoryError | NotADirectoryError):
+        return f"move away what has the file's name, and restore the file from a copy, or {REJOIN}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "free disk space, then restart the node"
     return "check the disk, then restart the node; if the disk is failing, replace it and join as a new node"

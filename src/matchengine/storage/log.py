@@ -2,7 +2,8 @@
 
 Appended entries wait in memory until :meth:`SegmentedLog.sync`, which writes them as one frame
 (more only beyond ``FRAME_BODY_BYTES``) and syncs it.  So there is never more than one frame that
-is not durable, and a damaged frame with an intact one behind it cannot come from a crash.
+is not durable, and a damaged frame with an intact one behind it cannot come from a crash.  Nor can a log that
+ends before the entry that the record of its end names: see ``log_end.py``.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from matchengine.raft.types import Entry, Index
+from matchengine.raft.types import Entry, Index, Term
 from matchengine.storage import frames
-from matchengine.storage.contracts import CorruptionError
+from matchengine.storage.contracts import CorruptionError, StorageError
 from matchengine.storage.files import FileSystem, Fuse, open_directory
+from matchengine.storage.log_end import LogEnd
 from matchengine.storage.segment import REMEDY, SUFFIX, Segment
 
 SEGMENT_BYTES = 16 * 1024 * 1024
@@ -42,6 +44,9 @@ class SegmentedLog:
 
     ``segment_bytes`` is the length of a segment file; a frame that is longer gets a file of its
     own size.  ``sync_ns`` holds the durations of the last syncs in nanoseconds.
+
+    ``end`` was loaded, unless the log is new; an entry that it names and that is not there was lost, and opening
+    raises CorruptionError, but for one up to ``covered()``, which a snapshot holds.
     """
 
     def __init__(
@@ -49,13 +54,17 @@ class SegmentedLog:
         fs: FileSystem,
         directory: Path,
         fuse: Fuse,
+        end: LogEnd,
         *,
+        covered: Callable[[], Index],
         segment_bytes: int = SEGMENT_BYTES,
         new_salt: Callable[[], int] = random_salt,
     ) -> None:
         self._fs = fs
         self._directory = directory
         self._fuse = fuse
+        self._end = end
+        self._covered = covered
         self._segment_bytes = segment_bytes
         self._new_salt = new_salt
         self._pending: list[Entry] = []
@@ -65,6 +74,7 @@ class SegmentedLog:
             self._segments = self._load() or [self._create(1)]
             self._handle = fs.open(self._segments[-1].path, writable=True)
             self._segments[-1].rewrite_last(self._handle)
+            self._settle(self._segments[-1].last)
 
     # --- opening ---
 
@@ -72,15 +82,17 @@ class SegmentedLog:
         open_directory(self._fs, self._directory)
         names = sorted(name for name in self._fs.listdir(self._directory) if name.endswith(SUFFIX))
         segments: list[Segment] = []
+        torn: frames.Damage | None = None
         for number, name in enumerate(names, 1):
             segment, damage = Segment.load(self._fs, self._directory / name)
             if segments and segment.first != segments[-1].last + 1:
                 self._refuse_gap(segments[-1], segment)
             if damage is not None:
-                segment = self._cut_torn_tail(segment, damage, is_last=number == len(names))
+                torn = self._check_torn(segment, damage, is_last=number == len(names))
             segments.append(segment)
-        if segments and segments[-1].version < frames.FORMAT_VERSION:
-            segments[-1] = segments[-1].cut(segments[-1].last + 1)
+        self._refuse_lost_end(segments)
+        if segments and (torn is not None or segments[-1].version < frames.FORMAT_VERSION):
+            segments[-1] = self._renew(segments[-1], torn)
         return segments
 
     def _refuse_gap(self, before: Segment, behind: Segment) -> None:
@@ -89,11 +101,44 @@ class SegmentedLog:
             f"but {behind.path.name} begins with entry {behind.first}; {REMEDY}"
         )
 
-    def _cut_torn_tail(self, segment: Segment, damage: frames.Damage, *, is_last: bool) -> Segment:
-        where = f"{segment.path}, offset {segment.end}"
+    def _check_torn(self, segment: Segment, damage: frames.Damage, *, is_last: bool) -> frames.Damage:
+        """Refuse damage that no crash explains."""
         if not is_last or damage is frames.Damage.ROTTEN:
-            raise CorruptionError(f"{where}: {frames.Damage.ROTTEN.value}, after entry {segment.last}; {REMEDY}")
-        _logger.warning("%s: cut off %s, after entry %d", where, damage.value, segment.last)
+            raise CorruptionError(
+                f"{segment.path}, offset {segment.end}: {frames.Damage.ROTTEN.value}, "
+                f"after entry {segment.last}; {REMEDY}"
+            )
+        return damage
+
+    def _refuse_lost_end(self, segments: Sequence[Segment]) -> None:
+        """Refuse a log that ends before what was durable, or holds another entry there."""
+        end = self._end
+        last = segments[-1].last if segments else 0
+        if not end.index or (end.index <= last and self._is_known(segments, end.index, end.term)):
+            return
+        if end.index <= self._covered():
+            return
+        where = f"{segments[-1].path}, offset {segments[-1].end}" if segments else str(self._directory)
+        what = f"the log ends with entry {last}" if segments else "there is no segment"
+        if segments and end.index <= last:
+            what = f"entry {end.index} is not of term {end.term}"
+        raise CorruptionError(
+            f"{where}: {what}, but {end.path.name} says that entry {end.index} of term {end.term} was durable: "
+            f"acknowledged entries are lost; {REMEDY}"
+        )
+
+    def _is_known(self, segments: Sequence[Segment], index: Index, term: Term) -> bool:
+        """Whether the entry may be the one that was recorded: one that the log begins behind is a snapshot's."""
+        for segment in segments:
+            if segment.first <= index <= segment.last:
+                return term in (0, next(segment.read(index, index)).term)
+        return True
+
+    def _renew(self, segment: Segment, torn: frames.Damage | None) -> Segment:
+        """Cut off a torn tail, and bring the segment to the newest format."""
+        if torn is not None:
+            where = f"{segment.path}, offset {segment.end}"
+            _logger.warning("%s: cut off %s, after entry %d", where, torn.value, segment.last)
         return segment.cut(segment.last + 1)
 
     # --- LogStore ---
@@ -129,6 +174,7 @@ class SegmentedLog:
         if index > self._segments[-1].last:
             return
         with self._fuse.guard(f"truncating the log in {self._directory}"):
+            self._settle(max(index, self.first_index) - 1)
             self._close_handle()
             while len(self._segments) > 1 and self._segments[-1].first >= index:
                 self._remove(self._segments.pop())
@@ -140,11 +186,13 @@ class SegmentedLog:
         with self._fuse.guard(f"compacting the log in {self._directory}"):
             while len(self._segments) > 1 and self._segments[0].last <= index:
                 self._remove(self._segments.pop(0))
+                self._end.sync()
 
     def reset(self, index: Index) -> None:
         """See :class:`~matchengine.storage.contracts.LogStore`; durable on return."""
         self._pending.clear()
         with self._fuse.guard(f"resetting the log in {self._directory}"):
+            self._end.settle(index - 1, 0)
             self._close_handle()
             while len(self._segments) > 1:
                 self._remove(self._segments.pop())
@@ -165,6 +213,17 @@ class SegmentedLog:
     def close(self) -> None:
         """See :class:`~matchengine.storage.contracts.LogStore`; entries that were not synced are lost."""
         self._close_handle()
+        if not self._fuse.is_blown:
+            self._sync_end()
+        self._end.close()
+
+    def _sync_end(self) -> None:
+        try:
+            with self._fuse.guard(f"writing {self._end.path}"):
+                self._end.sync()
+        except StorageError as error:
+            # The entries are durable, and the record was written: only a loss of power can still make it an older one.
+            _logger.warning("%s", error)
 
     # --- segments ---
 
@@ -182,6 +241,7 @@ class SegmentedLog:
         started = time.perf_counter_ns()
         self._fs.fdatasync(self._handle)
         self.sync_ns.append(time.perf_counter_ns() - started)
+        self._end.note(batch[-1].index, batch[-1].term)
 
     def _rotate(self, first: Index, frame_bytes: int) -> None:
         self._close_handle()
@@ -190,6 +250,7 @@ class SegmentedLog:
             self._segments.pop()
         self._segments.append(created)
         self._open_handle()
+        self._end.sync()
 
     def _create(self, first: Index, needed: int = 0) -> Segment:
         capacity = max(self._segment_bytes, needed)
@@ -199,6 +260,11 @@ class SegmentedLog:
         # One directory sync per file: removals that became durable out of order would leave a gap.
         self._fs.unlink(segment.path)
         self._fs.fsync_dir(self._directory)
+
+    def _settle(self, last: Index) -> None:
+        """Record that the log ends with ``last``, an entry of it or the one before its first."""
+        term = next(self.read(last, last)).term if last >= self.first_index else 0
+        self._end.settle(last, term)
 
     def _open_handle(self) -> None:
         self._handle = self._fs.open(self._segments[-1].path, writable=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from matchengine.raft.types import Entry, Index
 from matchengine.storage import frames
-from matchengine.storage.contracts import CorruptionError
+from matchengine.storage.contracts import REJOIN, CorruptionError
 from matchengine.storage.files import FileSystem, publish, reading, temporary_path, write_all
 
 SUFFIX = ".log"
@@ -18,10 +18,7 @@ LARGEST_SEGMENT_BYTES = 256 * 1024 * 1024
 #: Syncing over written zeros takes a third less time than syncing into space that was only reserved.
 _BLANK_BYTES = 256 * 1024
 _COPY_BYTES = 1024 * 1024
-REMEDY = (
-    "do not delete it by hand: remove this node from the cluster, give it an empty data directory and join it again, "
-    "or restore the file from a copy"
-)
+REMEDY = f"do not delete it by hand: {REJOIN}, or restore the file from a copy"
 
 
 def segment_path(directory: Path, first: Index) -> Path:

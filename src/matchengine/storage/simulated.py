@@ -159,17 +159,29 @@ class SimulatedFileSystem:
         file = self._file(path)
         file.data, file.durable = bytearray(data), data
 
-    def recast(self, directory: Path, cast: Callable[[bytes], bytes]) -> bool:
-        """Another program had written the files in ``directory``: each is what ``cast`` makes of it.
+    def recast(self, directory: Path, cast: Callable[[Path, bytes], bytes | None]) -> bool:
+        """Another program had written the files below ``directory``: each is what ``cast`` makes of path and bytes.
 
-        What is not durable yet, bytes and names, stays so.  Says whether a reader would find a difference.
+        None is for a file that the other program had not made.  What is not durable yet, bytes and names, stays so.
+        Says whether a reader would find a difference.
         """
         named = [(path, file) for names in (self._names, self._durable_names) for path, file in names.items()]
-        files = {id(file): file for path, file in named if path.parent == directory}
-        before = [bytes(file.data) for file in files.values()]
-        for file in files.values():
-            file.data, file.durable = bytearray(cast(bytes(file.data))), cast(file.durable)
-        return before != [file.data for file in files.values()]
+        files = {id(file): (path, file) for path, file in named if directory in path.parents}
+        differs = False
+        for path, file in files.values():
+            before, data, durable = bytes(file.data), cast(path, bytes(file.data)), cast(path, file.durable)
+            differs |= before != data
+            if data is None:
+                self._never_made(path)
+            else:
+                file.data, file.durable = bytearray(data), durable or b""
+        return differs
+
+    def _never_made(self, path: Path) -> None:
+        self._names.pop(path, None)
+        self._durable_names.pop(path, None)
+        without = (tuple(change for change in renaming if change[0] != path) for renaming in self._pending)
+        self._pending = [renaming for renaming in without if renaming]
 
     def files(self) -> list[tuple[Path, int]]:
         """All files in order of their paths, with their lengths."""

@@ -9,16 +9,15 @@ from statistics import median
 import msgspec
 
 from matchengine.raft.ready import Write
-from matchengine.raft.types import Entry, HardState, Restored, SnapshotMeta
-from matchengine.storage.contracts import CorruptionError, DataDirError, StorageError
+from matchengine.raft.types import Entry, HardState, Index, Restored, SnapshotMeta
+from matchengine.storage.contracts import REJOIN, CorruptionError, DataDirError, StorageError
 from matchengine.storage.data_dir import DataDir
 from matchengine.storage.files import FileSystem, Fuse, OsFileSystem
 from matchengine.storage.log import SEGMENT_BYTES, SegmentedLog, is_absent, random_salt
+from matchengine.storage.log_end import LogEnd
 from matchengine.storage.peers_file import PeersFile
 from matchengine.storage.snapshots import RETAIN, SnapshotFiles
 from matchengine.storage.stable import StableFile
-
-_REJOIN = "remove this node from the cluster, give it an empty data directory and join it again"
 
 
 class Storage:
@@ -121,7 +120,7 @@ class Storage:
         if self.log.first_index > covered + 1:
             raise StorageError(
                 f"{self._data_dir.path}: the log begins with entry {self.log.first_index}, but the newest good "
-                f"snapshot ends with entry {covered}; restore the missing snapshot from a copy, or {_REJOIN}"
+                f"snapshot ends with entry {covered}; restore the missing snapshot from a copy, or {REJOIN}"
             )
         if snapshot is not None and self.log.first_index <= covered and not self._log_contains(snapshot):
             self.log.reset(covered + 1)
@@ -135,7 +134,7 @@ class Storage:
         if entries and entries[-1].term > state.term:
             raise StorageError(
                 f"{self._data_dir.stable_path}: holds term {state.term}, but the log has entries of term "
-                f"{entries[-1].term}; the record is missing or stale and the node could vote twice: {_REJOIN}"
+                f"{entries[-1].term}; the record is missing or stale and the node could vote twice: {REJOIN}"
             )
         if snapshot is not None and snapshot.term > state.term:
             # A received snapshot can become durable before the term in which it came: no vote was cast in it.
@@ -163,25 +162,47 @@ def open_storage(
     fuse = Fuse()
     try:
         snapshots = SnapshotFiles(fs, data_dir.snapshots_path, fuse, retain=retain_snapshots)
-        stable = StableFile(fs, data_dir.stable_path, fuse)
-        with fuse.guard(f"looking for the log in {data_dir.log_path}"):
-            _refuse_lost_log(fs, data_dir, stable, snapshots)
-        log = SegmentedLog(fs, data_dir.log_path, fuse, segment_bytes=segment_bytes, new_salt=new_salt)
+        stable = StableFile(fs, data_dir.stable_path, fuse, must_exist=data_dir.is_complete)
+        end = LogEnd(fs, data_dir.log_end_path)
+        with fuse.guard(f"looking for what {path} has lost"):
+            state = stable.load()  # before anything is changed
+            if data_dir.is_complete:
+                end.load()
+            else:
+                _refuse_lost_log(fs, data_dir, state, snapshots)
+        log = SegmentedLog(
+            fs,
+            data_dir.log_path,
+            fuse,
+            end,
+            covered=lambda: _covered(snapshots),
+            segment_bytes=segment_bytes,
+            new_salt=new_salt,
+        )
+        if not data_dir.is_complete:
+            with fuse.guard(f"completing {path}"):
+                stable.begin()
+                data_dir.complete()
     except BaseException:
         data_dir.close()
         raise
     return Storage(data_dir, log, stable, snapshots, PeersFile(fs, data_dir.peers_path, fuse), fuse)
 
 
-def _refuse_lost_log(fs: FileSystem, data_dir: DataDir, stable: StableFile, snapshots: SnapshotFiles) -> None:
-    """Refuse to begin an empty log where one has been: what this node acknowledged would be forgotten.
+def _covered(snapshots: SnapshotFiles) -> Index:
+    newest = snapshots.newest()
+    return newest.index if newest is not None else 0
 
-    No crash explains it: the log is there before the first term is saved, and as a whole it is only ever replaced
-    when a snapshot holds all of it.
+
+def _refuse_lost_log(fs: FileSystem, data_dir: DataDir, state: HardState, snapshots: SnapshotFiles) -> None:
+    """Refuse to begin an empty log where one has been, in a directory that has no record of the log's end.
+
+    No crash explains it: the log was there before the first term was saved, and as a whole it was only ever replaced
+    when a snapshot held all of it.
     """
-    if not is_absent(fs, data_dir.log_path) or not fs.exists(data_dir.stable_path) or snapshots.newest() is not None:
-        return
-    raise CorruptionError(
-        f"{data_dir.log_path}: there is no segment, but {data_dir.stable_path.name} holds term {stable.load().term}; "
-        f"restore the files from a copy, or {_REJOIN}"
-    )
+    lost = is_absent(fs, data_dir.log_path) and fs.exists(data_dir.stable_path)
+    if lost and snapshots.newest() is None:
+        raise CorruptionError(
+            f"{data_dir.log_path}: there is no segment, but {data_dir.stable_path.name} holds term {state.term}; "
+            f"restore the files from a copy, or {REJOIN}"
+        )

@@ -58,7 +58,7 @@ ALL: Final = tuple(Fault)
 _GAPS_US: Final = (100 * MS, 400 * MS, 1500 * MS, 4000 * MS)
 _ENDS: Final = tuple(End)
 #: About so many calls to the disk a start makes that finds files of an older version.
-_STARTING_CALLS: Final = 20
+_STARTING_CALLS: Final = 28
 
 
 class Schedule:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Iterable
 from enum import Enum
@@ -94,12 +95,12 @@ class Host:
             self.world.note(self.id, "starts")
 
     def _meet_old_files(self) -> None:
-        """If the program before was an older one, the log is as that had written it.
+        """If the program before was an older one, the files are as that had written them.
 
         A damaged log stays what it is: the old format tells damage from a torn write less well.
         """
         was_older, self._was_older = self._was_older, False
-        if was_older and not self.is_damaged and self.disk.files.recast(Path("/", self.id, "log"), as_version_1):
+        if was_older and not self.is_damaged and self.disk.files.recast(Path("/", self.id), as_version_1):
             self.world.count("starts on old files")
             self.world.note(self.id, "finds files of version 1")
 
@@ -157,7 +158,7 @@ class Host:
         self.end_soon(End.KILLED, 0)
         node_file = Path("/", self.id, "node.json")
         before = self.disk.contents()
-        newer = before[node_file].replace(b'"format":1', b'"format":9')
+        newer = re.sub(rb'"format":\d+', b'"format":9', before[node_file])
         self.disk.overwrite(node_file, newer)
         self.disk.repair_for_start()
         try:

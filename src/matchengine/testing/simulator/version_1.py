@@ -1,19 +1,25 @@
-"""The log's files as programs of format version 1 wrote them: frames that do not say how many sectors are blank.
+"""A node's files as programs of the first format versions wrote them.
 
-Everything else stands in both versions at the same place, and other files have had one version only.
+The log's frames do not say how many sectors are blank; all else in them stands at the same place.  The end of the log
+is recorded nowhere, term and vote are in no file before there is one of them, and ``node.json`` does not say that all
+files were made.  Snapshots have had one version only.
 """
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from google_crc32c import extend
 
-from matchengine.raft.types import Entry, Index
+from matchengine.raft.types import Entry, HardState, Index
 from matchengine.storage import frames
 from matchengine.storage.frames import encode_frame as encode_newest
+from matchengine.storage.segment import SUFFIX
+from matchengine.storage.stable import encode as encode_state
 
 VERSION: Final = 1
 
@@ -30,11 +36,29 @@ def encode_frame(entries: Sequence[Entry], salt: int, offset: int) -> bytes:
     return _header(frame, salt) + frame[_HEADER_BYTES:]
 
 
-def as_version_1(segment: bytes) -> bytes:
-    """A segment's file as a program of that time had left it in the same place; what is no segment stays as it is.
+def as_version_1(path: Path, data: bytes) -> bytes | None:
+    """A file of a data directory as a program of that time had left it; None for one that it had not made."""
+    match path.name:
+        case "node.json":
+            return _node_file(data)
+        case "log-end":
+            return None
+        case "stable" if data == encode_state(HardState()):
+            return None
+        case _ if path.suffix == SUFFIX:
+            return _segment(data)
+        case _:
+            return data
 
-    A write that a crash interrupted stays one.
-    """
+
+def _node_file(data: bytes) -> bytes:
+    owner = json.loads(data)
+    owner.pop("complete", None)
+    return json.dumps(owner | {"format": VERSION}, separators=(",", ":")).encode() + b"\n"
+
+
+def _segment(segment: bytes) -> bytes:
+    """A segment in the same place; what is no segment stays as it is, and so does a write that a crash interrupted."""
     try:
         first, salt, _ = frames.decode_segment_header(segment)
     except frames.FormatError:
