@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import shutil
 import threading
@@ -12,6 +13,7 @@ from typing import Any, TypeAlias
 
 import grpc
 import pytest
+from grpc.aio._server import Server as GrpcServer
 
 from matchengine.cluster.processes import free_addresses
 from matchengine.errors import RefusedError, StoppedError
@@ -266,3 +268,25 @@ def test_the_hint_reaches_the_log_of_a_node_that_was_never_bootstrapped(run, tmp
 
     run(scenario())
     assert any("belongs to no cluster yet" in message for message in caplog.messages)
+
+
+def test_a_start_that_is_cancelled_as_the_server_starts_leaves_no_error_in_the_log(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As by a SIGTERM at that moment: the node stops cleanly, and nothing but that is told."""
+    start = GrpcServer.start
+
+    async def scenario() -> None:
+        async def interrupted(self: GrpcServer) -> None:
+            starting.cancel()
+            await start(self)
+
+        monkeypatch.setattr(GrpcServer, "start", interrupted)
+        halted = node(tmp_path, Counter())
+        starting = asyncio.create_task(halted.start())
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        await asyncio.sleep(0)
+
+    run(scenario())
+    assert [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING] == []

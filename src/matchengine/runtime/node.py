@@ -19,6 +19,7 @@ from matchengine.raft.types import Configuration, Index, Role, ServerId, Term
 from matchengine.runtime.config import NodeConfig
 from matchengine.runtime.engines import make_engine
 from matchengine.runtime.expiry import SessionExpiry
+from matchengine.runtime.grpc_log import quiet_grpc
 from matchengine.runtime.peers import LeaderReader
 from matchengine.state_machine import StateMachine
 
@@ -75,6 +76,7 @@ class Node:
         Raises StorageError (directory unusable), OSError (address unusable), or what stopped the node meanwhile.
         """
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
+        quiet_grpc()
         self._loop = asyncio.get_running_loop()
         self._reader = LeaderReader(self.config.timing.election_timeout_ms / 1000)
         self._server = grpc.aio.server(options=_SERVER_OPTIONS)
@@ -104,7 +106,8 @@ class Node:
             self._server.add_insecure_port(address)
         except RuntimeError as error:
             raise OSError(f"listen: cannot bind {address}; is the address in use?") from error
-        await self._server.start()
+        # gRPC logs an error of its own when its start is cancelled halfway, as by a SIGTERM; it takes no time.
+        await asyncio.shield(self._server.start())
 
     async def stop(self) -> None:
         """Hand leadership over if there is somebody to take it, then stop cleanly; nothing to do unless started."""
