@@ -9,8 +9,11 @@ import pytest
 
 from matchengine.cli import cluster
 from matchengine.cli.main import main
+from matchengine.client.admin import Admin
+from matchengine.client.channels import Channels
 from matchengine.client.standing import ClusterStanding, Standing, look
-from matchengine.v1.cluster_pb2 import StatusResponse
+from matchengine.v1.cluster_pb2 import FeatureLevels, MemberLevels, StatusResponse, UpgradeResponse
+from matchengine.v1.cluster_pb2_grpc import ClusterServicer, add_ClusterServicer_to_server
 from matchengine.wire.raft_admin_pb2 import GetConfigurationResponse
 
 
@@ -135,3 +138,96 @@ def test_nodes_as_table_and_as_json(monkeypatch, capsys, json):
     else:
         words = next(line for line in lines if "a:1" in line).replace("│", " ").split()
         assert words == ["a:1", "nodeA", "leader", "3", "12", "11", "10", "1", "0", "ms", "5", "ab" * 8]
+
+
+def test_status_tells_the_feature_levels(capsys):
+    levels = {"active_levels": FeatureLevels(library=1), "newest_levels": FeatureLevels(library=1, machine=2)}
+    found = see(ScriptedAdmin({"a:1": [ours(9, b"y", "leader", **levels)], "b:1": [ours(9, b"y")]}), "a:1")
+    assert [(node.level, node.newest_level) for node in found.nodes] == [("1.0", "1.2"), ("", "")]
+    assert cluster._levels_line(found) == "feature level 1.0; up to: n 1.2, n -"
+
+
+class ScriptedLeader(ClusterServicer):
+    """Answers an upgrade, and remembers what was asked."""
+
+    def __init__(self, answer):
+        self.answer = answer
+        self.asked = []
+
+    async def Upgrade(self, request, context):
+        self.asked.append(request)
+        if not isinstance(self.answer, UpgradeResponse):
+            await context.abort(*self.answer)
+        return self.answer
+
+
+def upgrade(answer, *arguments):
+    """``matchengine cluster upgrade`` at a leader that answers so: exit code, and what it was asked."""
+    leader = ScriptedLeader(answer)
+
+    async def scripted(addresses, levels, dry_run):
+        server = grpc.aio.server()
+        if answer is not None:
+            add_ClusterServicer_to_server(leader, server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        channels = Channels()
+        try:
+            return await Admin(channels).upgrade(f"127.0.0.1:{port}", levels, dry_run=dry_run)
+        finally:
+            await channels.close()
+            await server.stop(None)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster, "_upgrade", scripted)
+        return main(["cluster", "upgrade", *arguments]), leader.asked
+
+
+RAISED = UpgradeResponse(
+    before=FeatureLevels(),
+    after=FeatureLevels(library=1),
+    index=7,
+    members=[MemberLevels(id="nodeA", address="a:1", newest=FeatureLevels(library=1, machine=2))],
+)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ((), "feature level 1.0 is in force since index 7; it was 0.0"),
+        (("--dry-run", "--level", "1.0"), "feature level 0.0 is in force; it can be raised to 1.0"),
+    ],
+)
+def test_an_upgrade_tells_what_is_in_force_and_what_the_members_can(capsys, arguments, line):
+    code, (asked,) = upgrade(RAISED, *arguments)
+    assert (code, asked.dry_run, asked.HasField("levels")) == (0, bool(arguments), bool(arguments))
+    assert not arguments or asked.levels == FeatureLevels(library=1)
+    assert capsys.readouterr().out.splitlines() == [line, "  nodeA at a:1 executes up to 1.2"]
+
+
+def test_an_upgrade_with_nothing_to_do_says_so(capsys):
+    assert upgrade(UpgradeResponse(before=FeatureLevels(library=1), after=FeatureLevels(library=1)))[0] == 0
+    assert capsys.readouterr().out == "feature level 1.0 is in force already\n"
+
+
+def test_an_upgrade_as_json(capsys):
+    assert upgrade(RAISED, "--json")[0] == 0
+    members = '[{"id":"nodeA","address":"a:1","newest_level":"1.2"}]'
+    assert capsys.readouterr().out == (
+        f'{{"before":"0.0","after":"1.0","index":7,"dry_run":false,"members":{members}}}\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "words"),
+    [
+        ((grpc.StatusCode.FAILED_PRECONDITION, "no:\n  nodeB did not answer"), 1, "no:\n  nodeB did not answer"),
+        (None, 1, "runs a program that has no feature levels; upgrade that node first"),
+        ((grpc.StatusCode.UNKNOWN, "leadership lost"), 3, "may still be raised: leadership lost"),
+        ((grpc.StatusCode.UNAVAILABLE, "node is not the leader"), 3, "node is not the leader"),
+    ],
+)
+def test_an_upgrade_that_is_not_made_says_why(capsys, answer, code, words):
+    assert upgrade(answer)[0] == code
+    printed = capsys.readouterr()
+    assert (words in printed.err, printed.out) == (True, "")

@@ -18,6 +18,7 @@ import pytest
 from matchengine.errors import BusyError, MatchEngineError, NotLeaderError, StoppedError, UnknownOutcomeError
 from matchengine.exchange.state_machine import ExchangeStateMachine
 from matchengine.raft.types import Configuration, Entry, Role, Server, Suffrage
+from matchengine.runtime.feature_levels import FeatureLevels
 from matchengine.service import serve
 from matchengine.sessions import SessionMachine
 
@@ -100,6 +101,14 @@ class FakeNode:
         self.is_shut_down = False
         self.served_at = ""
         self._watchers: list[Callable[[bool], None]] = []
+        self.config = SimpleNamespace(id="node1")
+        self.servers = (
+            Server("node1", "127.0.0.1:7001"),
+            Server("node2", "127.0.0.1:7002"),
+            Server("node3", "127.0.0.1:7003", Suffrage.NONVOTER),
+        )
+        self.configuration_index = 8
+        self.feature_levels = FeatureLevels(self, lambda: False)
 
     # --- proposals -------------------------------------------------------------------------
 
@@ -192,11 +201,6 @@ class FakeNode:
             watcher(leading)
 
     async def status(self) -> Any:
-        servers = (
-            Server("node1", "127.0.0.1:7001"),
-            Server("node2", "127.0.0.1:7002"),
-            Server("node3", "127.0.0.1:7003", Suffrage.NONVOTER),
-        )
         return SimpleNamespace(
             id="node1",
             address="127.0.0.1:7001",
@@ -205,7 +209,7 @@ class FakeNode:
             leader_id=self.leader_id,
             leader_address=self.leader_address,
             applied=self.index,
-            configuration=Configuration(servers),
+            configuration=Configuration(self.servers),
             fsync_us=123.5,
             terms_seen=2,
             last_contact_ms=self.last_contact_ms,
@@ -216,7 +220,7 @@ class FakeNode:
             commit_index=self.index + 1,
             snapshot_index=4,
             snapshot_term=2,
-            configuration_index=8,
+            configuration_index=self.configuration_index,
         )
 
 

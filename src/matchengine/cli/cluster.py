@@ -1,8 +1,8 @@
-"""``matchengine cluster status``."""
+"""``matchengine cluster status`` and ``matchengine cluster upgrade``."""
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
 from cyclopts import App, Parameter
@@ -14,8 +14,12 @@ from matchengine.cli.options import DEFAULT_ADDRESSES, Json
 from matchengine.cli.show import console
 from matchengine.client.admin import Admin
 from matchengine.client.channels import Channels
+from matchengine.client.leader import LeaderFinder
+from matchengine.client.pipeline import TIMEOUT_S
 from matchengine.client.standing import ClusterStanding, Standing, look
 from matchengine.client.targets import target_addresses
+from matchengine.levels import Levels
+from matchengine.v1.cluster_pb2 import FeatureLevels, UpgradeResponse
 
 _PATIENCE_S: Final = 10.0
 _HASH_DIGITS: Final = 16
@@ -24,22 +28,20 @@ _HEADERS: Final = (
     *("lag", "last contact", "snapshot", "state hash"),
 )
 
-app = App(name="cluster", help="See how a cluster stands.", result_action="return_value")
+Target: TypeAlias = Annotated[
+    str,
+    Parameter(
+        name=("--target", "--addresses"),
+        env_var="MATCHENGINE_ADDRESSES",
+        help="Nodes as host:port, separated by commas, with or without `multi:///` before them.",
+    ),
+]
+
+app = App(name="cluster", help="See how a cluster stands, and raise its feature level.", result_action="return_value")
 
 
 @app.command
-def status(
-    *,
-    target: Annotated[
-        str,
-        Parameter(
-            name=("--target", "--addresses"),
-            env_var="MATCHENGINE_ADDRESSES",
-            help="Nodes as host:port, separated by commas, with or without `multi:///` before them.",
-        ),
-    ] = DEFAULT_ADDRESSES,
-    json: Json = False,
-) -> int:
+def status(*, target: Target = DEFAULT_ADDRESSES, json: Json = False) -> int:
     """Show how the named nodes and all other members stand; with JSON, one object per line.
 
     Example: `matchengine cluster status --target multi:///127.0.0.1:50051,127.0.0.1:50052`
@@ -54,7 +56,77 @@ def status(
             print(msgspec.json.encode(node).decode())
     else:
         console().print(_table(found))
+        print(_levels_line(found))
     return _verdict(found)
+
+
+@app.command
+def upgrade(
+    *,
+    level: str = "",
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    target: Target = DEFAULT_ADDRESSES,
+    json: Json = False,
+) -> int:
+    """Raise the cluster's feature level, once every member runs a program that can execute it.
+
+    Example: `matchengine cluster upgrade --target 127.0.0.1:50051,127.0.0.1:50052`
+
+    There is no way back: programs that are too old for the level stop at it, and no longer start in this cluster.
+    Exit code 1, and nothing has changed, when a member cannot or does not answer; 3 when no leader is found.
+
+    Parameters
+    ----------
+    level
+        The level to put in force, as `1.0`; by default the highest that every member can execute.
+    dry_run
+        Ask the members, and change nothing.
+
+    """
+    levels = Levels.parse(level) if level else None
+    done = run(_upgrade(target_addresses(target), levels, dry_run))
+    if json:
+        print(msgspec.json.encode(_report(done, dry_run)).decode())
+        return Exit.OK
+    print(_upgrade_line(done, dry_run))
+    for member in done.members:
+        print(f"  {member.id} at {member.address} executes up to {_text(member.newest)}")
+    return Exit.OK
+
+
+def _report(done: UpgradeResponse, dry_run: bool) -> dict[str, object]:
+    members = [{"id": m.id, "address": m.address, "newest_level": _text(m.newest)} for m in done.members]
+    levels = {"before": _text(done.before), "after": _text(done.after)}
+    return {**levels, "index": done.index, "dry_run": dry_run, "members": members}
+
+
+async def _upgrade(addresses: tuple[str, ...], levels: Levels | None, dry_run: bool) -> UpgradeResponse:
+    channels = Channels()
+    try:
+        leader = await LeaderFinder(addresses, channels).find(TIMEOUT_S)
+        return await Admin(channels).upgrade(leader, levels, dry_run=dry_run)
+    finally:
+        await channels.close()
+
+
+def _upgrade_line(done: UpgradeResponse, dry_run: bool) -> str:
+    before, after = _text(done.before), _text(done.after)
+    if before == after:
+        return f"feature level {after} is in force already"
+    if dry_run:
+        return f"feature level {before} is in force; it can be raised to {after}"
+    return f"feature level {after} is in force since index {done.index}; it was {before}"
+
+
+def _text(levels: FeatureLevels) -> str:
+    return str(Levels(levels.library, levels.machine))
+
+
+def _levels_line(found: ClusterStanding) -> str:
+    """One line about feature levels: what is in force where most has been applied, and what each node can execute."""
+    ahead = max(found.nodes, key=lambda node: node.applied if node.level else -1, default=None)
+    newest = ", ".join(f"{node.id or node.address} {node.newest_level or '-'}" for node in found.nodes)
+    return f"feature level {ahead.level if ahead and ahead.level else '-'}; up to: {newest}"
 
 
 async def _look(addresses: tuple[str, ...]) -> ClusterStanding:

@@ -12,6 +12,7 @@ from matchengine.cli.logs import log_to_stderr
 from matchengine.cli.loop import stop_at_eof
 from matchengine.cli.serving import run_process
 from matchengine.exchange.state_machine import ExchangeStateMachine
+from matchengine.levels import Levels
 from matchengine.raft.config import PROFILES
 from matchengine.runtime.config import ENGINE_TIMING, EngineName, NodeConfig, is_loopback
 from matchengine.service import exchange_services, serve
@@ -27,6 +28,7 @@ def node(
     bootstrap: Annotated[bool, Parameter(negative="")] = False,
     profile: Literal["fast", "hashicorp"] | None = None,
     engine: EngineName = "matchengine",
+    feature_level: str = "",
     until_eof: Annotated[bool, Parameter(negative="")] = False,
     log_level: Literal["debug", "info", "warning", "error"] = "info",
 ) -> int:
@@ -54,6 +56,8 @@ def node(
         `fast` for clusters of these nodes; `hashicorp` for those shared with HashiCorp's; by default the engine's own.
     engine
         `matchengine`, which needs nothing more, or `hashicorp`: HashiCorp Raft, built by `make engine`.
+    feature_level
+        Where the level of a new cluster begins, as `0.0`, when older programs are to join it; else at the newest.
     until_eof
         Stop when standard input ends, too: a program that starts nodes through a pipe cannot leave them behind.
     log_level
@@ -62,7 +66,16 @@ def node(
     """
     log_to_stderr(log_level)
     timing = PROFILES[profile] if profile else ENGINE_TIMING[engine]
-    config = NodeConfig(id, address, data_dir, listen=listen, bootstrap=bootstrap, engine=engine, timing=timing)
+    config = NodeConfig(
+        id,
+        address,
+        data_dir,
+        listen=listen,
+        bootstrap=bootstrap,
+        engine=engine,
+        timing=timing,
+        feature_level=Levels.parse(feature_level) if feature_level else None,
+    )
     if not is_loopback(config.listen_address):
         complain(f"listening on {config.listen_address}: whoever reaches it can trade, there is no authentication")
     if until_eof:

@@ -9,13 +9,19 @@ import grpc
 from matchengine.client.channels import Channels
 from matchengine.client.contracts import ATTEMPT_S
 from matchengine.client.leader import pause
-from matchengine.errors import MatchEngineError, RefusedError
-from matchengine.v1.cluster_pb2 import StatusRequest, StatusResponse
+from matchengine.errors import MatchEngineError, RefusedError, UnknownOutcomeError
+from matchengine.levels import Levels
+from matchengine.v1.cluster_pb2 import FeatureLevels, StatusRequest, StatusResponse, UpgradeRequest, UpgradeResponse
 from matchengine.v1.cluster_pb2_grpc import ClusterStub
 from matchengine.wire import raft_admin_pb2 as pb
 from matchengine.wire.raft_admin_pb2_grpc import RaftAdminStub
 
 _CHANGE_S = 30.0
+_REFUSALS = (
+    grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+)
 
 
 class Admin:
@@ -36,6 +42,22 @@ class Admin:
             return await self.status(address)
         except grpc.aio.AioRpcError:
             return None
+
+    async def upgrade(self, leader: str, levels: Levels | None = None, *, dry_run: bool = False) -> UpgradeResponse:
+        """Raise the cluster's feature levels to ``levels``, or as far as every member can execute them.
+
+        RefusedError names the members that cannot, or that did not answer; the leader may be too old itself.
+        """
+        request = UpgradeRequest(dry_run=dry_run)
+        if levels is not None:
+            request.levels.CopyFrom(FeatureLevels(library=levels.library, machine=levels.machine))
+        try:
+            response: UpgradeResponse = await ClusterStub(self._channels.get(leader)).Upgrade(
+                request, timeout=_CHANGE_S
+            )
+        except grpc.aio.AioRpcError as error:
+            raise _upgrade_error(leader, error) from error
+        return response
 
     async def until_joinable(self, leader: str, server_id: str, address: str, timeout_s: float) -> None:
         """Wait until ``address`` answers.
@@ -132,3 +154,16 @@ class Admin:
         if outcome.error:
             raise RefusedError(outcome.error)
         return outcome.index
+
+
+def _upgrade_error(leader: str, error: grpc.aio.AioRpcError) -> MatchEngineError:
+    text = str(error.details())
+    if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+        return RefusedError(
+            f"the leader at {leader} runs a program that has no feature levels; upgrade that node first"
+        )
+    if error.code() in _REFUSALS:
+        return RefusedError(text)
+    if error.code() in (grpc.StatusCode.UNKNOWN, grpc.StatusCode.DEADLINE_EXCEEDED):
+        return UnknownOutcomeError(f"the feature level may still be raised: {text}")
+    return MatchEngineError(text)

@@ -11,6 +11,7 @@ import grpc
 import msgspec
 
 from matchengine.client.admin import Admin
+from matchengine.levels import Levels
 from matchengine.v1.cluster_pb2 import StatusResponse
 
 #: A large state takes its time to be hashed.
@@ -22,7 +23,8 @@ class Standing(msgspec.Struct, frozen=True):
     """One node; ``state_hash`` (hexadecimal) belongs to ``applied``, and is ``"-"`` where there is none.
 
     ``role`` is ``"no answer"`` for a node that did not answer.  ``fsync_us`` and ``resident_bytes``
-    are 0 for nodes that do not tell.
+    are 0 for nodes that do not tell.  ``level`` and ``newest_level`` are feature levels, in force at the node and the
+    highest that its program executes; they are empty for nodes that have none.
     """
 
     address: str
@@ -37,6 +39,8 @@ class Standing(msgspec.Struct, frozen=True):
     state_hash: str = "-"
     fsync_us: float = 0.0
     resident_bytes: int = 0
+    level: str = ""
+    newest_level: str = ""
 
     @property
     def answers(self) -> bool:
@@ -151,7 +155,17 @@ def _of_status(address: str, status: StatusResponse) -> Standing:
         status.state_hash.hex() or "-",
         status.fsync_us,
         status.resident_bytes,
+        _levels(status, "active_levels"),
+        _levels(status, "newest_levels"),
     )
+
+
+def _levels(status: StatusResponse, field: str) -> str:
+    """As text; empty for a node that tells none."""
+    if not status.HasField(field):
+        return ""
+    levels = getattr(status, field)
+    return str(Levels(levels.library, levels.machine))
 
 
 async def _foreign(admin: Admin, address: str, known_id: str) -> Standing:

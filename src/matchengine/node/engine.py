@@ -90,6 +90,11 @@ class Engine(Protocol):
         ...
 
     @property
+    def has_founded(self) -> bool:
+        """Whether this start has founded a cluster in an empty directory; known before the engine ever leads."""
+        ...
+
+    @property
     def service_address(self) -> str:
         """Where the node's own gRPC server has to listen; others reach it at the node's address all the same."""
         ...

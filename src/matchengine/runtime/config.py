@@ -8,6 +8,7 @@ from typing import Final, Literal, cast
 
 import msgspec
 
+from matchengine.levels import Levels
 from matchengine.node.policy import SnapshotPolicy
 from matchengine.raft.config import FAST, HASHICORP, Timing
 
@@ -24,6 +25,8 @@ class NodeConfig(msgspec.Struct, frozen=True):
     ``trailing_entries`` is HashiCorp Raft's TrailingLogs: so many entries stay in the log behind a snapshot.
     ``timing`` is by default the engine's own: fast, or HashiCorp Raft's.  ``engine_program`` is where the
     program of the HashiCorp engine is, if it is not where ``make engine`` leaves it.
+    ``feature_level`` is where a cluster that this node founds begins, by default at this program's newest; lower
+    levels let older programs join.
     """
 
     id: str
@@ -37,6 +40,7 @@ class NodeConfig(msgspec.Struct, frozen=True):
     trailing_entries: int = 10240
     engine: EngineName = "matchengine"
     engine_program: Path | None = None
+    feature_level: Levels | None = None
 
     def __post_init__(self) -> None:
         if self.engine not in ENGINE_TIMING:
@@ -51,6 +55,8 @@ class NodeConfig(msgspec.Struct, frozen=True):
             raise ValueError(f"session_idle_s: {self.session_idle_s} is not above 0")
         if self.trailing_entries < 0:
             raise ValueError(f"trailing_entries: {self.trailing_entries} is below 0")
+        if self.feature_level is not None and not self.bootstrap:
+            raise ValueError(f"feature_level: {self.feature_level} is for the node that founds a cluster (bootstrap)")
 
     @property
     def listen_address(self) -> str:

@@ -46,6 +46,8 @@ class NativeEngine:
         self._contact = LeaderContact(config.timing.tick_ms, time.monotonic)
         self._pump_due = False
         self._shut_down = False
+        #: See :class:`matchengine.node.engine.Engine`.
+        self.has_founded = False
 
     # --- life ------------------------------------------------------------------------------
 
@@ -69,6 +71,7 @@ class NativeEngine:
             return restored
         first = bootstrap(Configuration((Server(config.id, config.address),)))
         self._storage.bootstrap(first)
+        self.has_founded = True
         return first
 
     def _build(self, restored: Restored) -> None:

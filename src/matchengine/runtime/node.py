@@ -19,6 +19,7 @@ from matchengine.raft.types import Configuration, Index, Role, ServerId, Term
 from matchengine.runtime.config import NodeConfig
 from matchengine.runtime.engines import make_engine
 from matchengine.runtime.expiry import SessionExpiry
+from matchengine.runtime.feature_levels import FeatureLevels
 from matchengine.runtime.grpc_log import quiet_grpc
 from matchengine.runtime.peers import LeaderReader
 from matchengine.state_machine import StateMachine
@@ -59,6 +60,8 @@ class Node:
         self.machine = machine
         self._services = services
         self._engine = make_engine(config, machine, self)
+        #: What the cluster's members can execute; see ``docs/levels.md``.
+        self.feature_levels = FeatureLevels(self, lambda: self._engine.has_founded, config.feature_level)
         self._watchers: list[Callable[[bool], None]] = []
         self._leading = False
         self._told_leader: tuple[Term, ServerId] = (0, "")
@@ -187,6 +190,8 @@ class Node:
     def _set_leading(self, leading: bool) -> None:
         if leading is not self._leading:
             self._leading = leading
+            if leading:
+                self.feature_levels.begin()  # before any watcher: it is the first command
             for watcher in self._watchers:
                 watcher(leading)
 
@@ -200,7 +205,10 @@ class Node:
         UnknownOutcomeError when the command may still take effect.
         """
         future: asyncio.Future[Outcome] = self._loop.create_future()
-        self._engine.propose(data, _settler(future), extensions)
+        if not self._leading and self.feature_levels.must_begin:
+            future.set_exception(NotLeaderError())  # the engine may lead already, and this node not know it yet
+        else:
+            self._engine.propose(data, _settler(future), extensions)
         return future
 
     async def barrier(self) -> Index:
@@ -208,8 +216,13 @@ class Node:
         return await self._index(self._engine.barrier)
 
     async def change_membership(self, change: ChangeMembership) -> Index:
-        """Add, demote or remove one server; returns the index of the new configuration."""
-        return await self._index(lambda done: self._engine.change_membership(change, done))
+        """Add, demote or remove one server; returns the index of the new configuration.
+
+        RefusedError when a server to be added says that it is too old for the cluster's feature level.
+        """
+        return await self.feature_levels.change_membership(
+            change, lambda: self._asked(lambda done: self._engine.change_membership(change, done))
+        )
 
     async def transfer_leadership(self, target: str | None = None) -> None:
         """Hand leadership to ``target``, or to the voter that is furthest ahead."""
@@ -259,9 +272,12 @@ class Node:
         return (await self._ask(ask)).index
 
     async def _ask(self, ask: Callable[[Settle[T]], None]) -> T:
+        return await self._asked(ask)
+
+    def _asked(self, ask: Callable[[Settle[T]], None]) -> asyncio.Future[T]:
         future: asyncio.Future[T] = self._loop.create_future()
         ask(_settler(future))
-        return await future
+        return future
 
     def on_leadership(self, callback: Callable[[bool], None]) -> None:
         """Call ``callback(leading)`` whenever this node starts or ceases to lead."""

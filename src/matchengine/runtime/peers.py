@@ -1,15 +1,20 @@
-"""Asking the leader for a read index: over the Peer service of our own, or else with a barrier over RaftAdmin."""
+"""What a node asks others beyond Raft: the leader for a read index, and any node for its feature levels.
+
+A read index comes over the Peer service of our own, or else with a barrier over RaftAdmin.
+"""
 
 from __future__ import annotations
 
 import asyncio
 
 import grpc
+import msgspec
 
 from matchengine.errors import NotLeaderError
+from matchengine.levels import Levels
 from matchengine.transport.pending import BROKEN, raise_if_cancelled
-from matchengine.v1.cluster_pb2 import ReadIndexRequest
-from matchengine.v1.cluster_pb2_grpc import PeerStub
+from matchengine.v1.cluster_pb2 import ReadIndexRequest, StatusRequest
+from matchengine.v1.cluster_pb2_grpc import ClusterStub, PeerStub
 from matchengine.wire import raft_admin_pb2
 from matchengine.wire.raft_admin_pb2_grpc import RaftAdminStub
 
@@ -71,3 +76,24 @@ class LeaderReader:
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
             self._channel = None
+
+
+class Announcement(msgspec.Struct, frozen=True):
+    """What a node says of itself; ``id`` is empty where it does not say."""
+
+    id: str
+    newest: Levels
+
+
+async def ask_levels(address: str, timeout_s: float) -> Announcement | None:
+    """The newest feature levels of the node at ``address``; None when it does not answer in time.
+
+    A node of an older program, or of HashiCorp Raft, announces none: that is level 0.0.
+    """
+    async with grpc.aio.insecure_channel(address) as channel:
+        try:
+            status = await ClusterStub(channel).Status(StatusRequest(), timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
+            return Announcement("", Levels()) if error.code() is grpc.StatusCode.UNIMPLEMENTED else None
+    newest = status.newest_levels
+    return Announcement(status.id, Levels(newest.library, newest.machine))

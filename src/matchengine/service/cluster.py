@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import grpc
 
-from matchengine.service.errors import UnsupportedError, unary
+from matchengine.levels import MAX_LEVEL, Levels
+from matchengine.service.errors import InvalidArgumentError, UnsupportedError, unary
 from matchengine.state_machine import Hashable
 from matchengine.v1 import cluster_pb2
 from matchengine.v1.cluster_pb2_grpc import (
@@ -50,6 +51,7 @@ class ClusterService(ClusterServicer):
         """This node's standing; the state hash belongs to exactly ``applied_index``."""
         applied, state_hash = await self._state_hash() if request.state_hash else (None, b"")
         status = await self._node.status()
+        levels = self._node.feature_levels
         return cluster_pb2.StatusResponse(
             id=status.id,
             address=status.address,
@@ -67,6 +69,21 @@ class ClusterService(ClusterServicer):
             terms_seen=status.terms_seen,
             resident_bytes=_resident_bytes(),
             last_contact_ms=status.last_contact_ms,
+            active_levels=_wire_levels(levels.active),
+            newest_levels=_wire_levels(levels.newest),
+        )
+
+    @unary
+    async def Upgrade(self, request: cluster_pb2.UpgradeRequest) -> cluster_pb2.UpgradeResponse:
+        """Raise the cluster's feature levels, once every member can execute them."""
+        asked = _levels_of(request.levels) if request.HasField("levels") else None
+        done = await self._node.feature_levels.upgrade(asked, dry_run=request.dry_run)
+        members = [
+            cluster_pb2.MemberLevels(id=member.id, address=member.address, newest=_wire_levels(member.newest))
+            for member in done.members
+        ]
+        return cluster_pb2.UpgradeResponse(
+            before=_wire_levels(done.before), after=_wire_levels(done.after), index=done.index, members=members
         )
 
     async def _state_hash(self) -> tuple[int, bytes]:
@@ -75,6 +92,17 @@ class ClusterService(ClusterServicer):
         if not isinstance(machine, Hashable):
             raise UnsupportedError(f"state_hash: {type(machine).__name__} has no state hash")
         return await self._node.examine(machine.state_hash)
+
+
+def _levels_of(message: cluster_pb2.FeatureLevels) -> Levels:
+    for field, value in (("levels.library", message.library), ("levels.machine", message.machine)):
+        if value > MAX_LEVEL:
+            raise InvalidArgumentError(f"{field}: {value} is above {MAX_LEVEL}")
+    return Levels(message.library, message.machine)
+
+
+def _wire_levels(levels: Levels | None) -> cluster_pb2.FeatureLevels | None:
+    return None if levels is None else cluster_pb2.FeatureLevels(library=levels.library, machine=levels.machine)
 
 
 def _resident_bytes() -> int:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cmatchengine/v1/cluster.proto\x12\x0ematchengine.v1\"\x12\n\x10ReadIndexRequest\"\"\n\x11ReadIndexResponse\x12\r\n\x05index\x18\x01 \x01(\x04\"#\n\rStatusRequest\x12\x12\n\nstate_hash\x18\x01 \x01(\x08\"\xe6\x02\n\x0eStatusResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0c\n\x04role\x18\x03 \x01(\t\x12\x0c\n\x04term\x18\x04 \x01(\x04\x12\x11\n\tleader_id\x18\x05 \x01(\t\x12\x16\n\x0eleader_address\x18\x06 \x01(\t\x12\x13\n\x0b\x66irst_index\x18\x07 \x01(\x04\x12\x12\n\nlast_index\x18\x08 \x01(\x04\x12\x14\n\x0c\x63ommit_index\x18\t \x01(\x04\x12\x15\n\rapplied_index\x18\n \x01(\x04\x12\x16\n\x0esnapshot_index\x18\x0b \x01(\x04\x12\x12\n\nstate_hash\x18\x0c \x01(\x0c\x12\x10\n\x08\x66sync_us\x18\r \x01(\x01\x12\x12\n\nterms_seen\x18\x0e \x01(\x04\x12\x16\n\x0eresident_bytes\x18\x0f \x01(\x04\x12\x1c\n\x0flast_contact_ms\x18\x10 \x01(\x04H\x00\x88\x01\x01\x42\x12\n\x10_last_contact_ms2Z\n\x04Peer\x12R\n\tReadIndex\x12 .matchengine.v1.ReadIndexRequest\x1a!.matchengine.v1.ReadIndexResponse\"\x00\x32T\n\x07\x43luster\x12I\n\x06Status\x12\x1d.matchengine.v1.StatusRequest\x1a\x1e.matchengine.v1.StatusResponse\"\x00\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cmatchengine/v1/cluster.proto\x12\x0ematchengine.v1\"\x12\n\x10ReadIndexRequest\"\"\n\x11ReadIndexResponse\x12\r\n\x05index\x18\x01 \x01(\x04\"#\n\rStatusRequest\x12\x12\n\nstate_hash\x18\x01 \x01(\x08\"\xd2\x03\n\x0eStatusResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0c\n\x04role\x18\x03 \x01(\t\x12\x0c\n\x04term\x18\x04 \x01(\x04\x12\x11\n\tleader_id\x18\x05 \x01(\t\x12\x16\n\x0eleader_address\x18\x06 \x01(\t\x12\x13\n\x0b\x66irst_index\x18\x07 \x01(\x04\x12\x12\n\nlast_index\x18\x08 \x01(\x04\x12\x14\n\x0c\x63ommit_index\x18\t \x01(\x04\x12\x15\n\rapplied_index\x18\n \x01(\x04\x12\x16\n\x0esnapshot_index\x18\x0b \x01(\x04\x12\x12\n\nstate_hash\x18\x0c \x01(\x0c\x12\x10\n\x08\x66sync_us\x18\r \x01(\x01\x12\x12\n\nterms_seen\x18\x0e \x01(\x04\x12\x16\n\x0eresident_bytes\x18\x0f \x01(\x04\x12\x1c\n\x0flast_contact_ms\x18\x10 \x01(\x04H\x00\x88\x01\x01\x12\x34\n\ractive_levels\x18\x11 \x01(\x0b\x32\x1d.matchengine.v1.FeatureLevels\x12\x34\n\rnewest_levels\x18\x12 \x01(\x0b\x32\x1d.matchengine.v1.FeatureLevelsB\x12\n\x10_last_contact_ms\"1\n\rFeatureLevels\x12\x0f\n\x07library\x18\x01 \x01(\r\x12\x0f\n\x07machine\x18\x02 \x01(\r\"P\n\x0eUpgradeRequest\x12-\n\x06levels\x18\x01 \x01(\x0b\x32\x1d.matchengine.v1.FeatureLevels\x12\x0f\n\x07\x64ry_run\x18\x02 \x01(\x08\"\xac\x01\n\x0fUpgradeResponse\x12-\n\x06\x62\x65\x66ore\x18\x01 \x01(\x0b\x32\x1d.matchengine.v1.FeatureLevels\x12,\n\x05\x61\x66ter\x18\x02 \x01(\x0b\x32\x1d.matchengine.v1.FeatureLevels\x12\r\n\x05index\x18\x03 \x01(\x04\x12-\n\x07members\x18\x04 \x03(\x0b\x32\x1c.matchengine.v1.MemberLevels\"Z\n\x0cMemberLevels\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12-\n\x06newest\x18\x03 \x01(\x0b\x32\x1d.matchengine.v1.FeatureLevels2Z\n\x04Peer\x12R\n\tReadIndex\x12 .matchengine.v1.ReadIndexRequest\x1a!.matchengine.v1.ReadIndexResponse\"\x00\x32\xa2\x01\n\x07\x43luster\x12I\n\x06Status\x12\x1d.matchengine.v1.StatusRequest\x1a\x1e.matchengine.v1.StatusResponse\"\x00\x12L\n\x07Upgrade\x12\x1e.matchengine.v1.UpgradeRequest\x1a\x1f.matchengine.v1.UpgradeResponse\"\x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,9 +38,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATUSREQUEST']._serialized_start=104
   _globals['_STATUSREQUEST']._serialized_end=139
   _globals['_STATUSRESPONSE']._serialized_start=142
-  _globals['_STATUSRESPONSE']._serialized_end=500
-  _globals['_PEER']._serialized_start=502
-  _globals['_PEER']._serialized_end=592
-  _globals['_CLUSTER']._serialized_start=594
-  _globals['_CLUSTER']._serialized_end=678
+  _globals['_STATUSRESPONSE']._serialized_end=608
+  _globals['_FEATURELEVELS']._serialized_start=610
+  _globals['_FEATURELEVELS']._serialized_end=659
+  _globals['_UPGRADEREQUEST']._serialized_start=661
+  _globals['_UPGRADEREQUEST']._serialized_end=741
+  _globals['_UPGRADERESPONSE']._serialized_start=744
+  _globals['_UPGRADERESPONSE']._serialized_end=916
+  _globals['_MEMBERLEVELS']._serialized_start=918
+  _globals['_MEMBERLEVELS']._serialized_end=1008
+  _globals['_PEER']._serialized_start=1010
+  _globals['_PEER']._serialized_end=1100
+  _globals['_CLUSTER']._serialized_start=1103
+  _globals['_CLUSTER']._serialized_end=1265
 # @@protoc_insertion_point(module_scope)

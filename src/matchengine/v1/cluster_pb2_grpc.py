@@ -115,6 +115,11 @@ class ClusterStub:
                 request_serializer=matchengine_dot_v1_dot_cluster__pb2.StatusRequest.SerializeToString,
                 response_deserializer=matchengine_dot_v1_dot_cluster__pb2.StatusResponse.FromString,
                 _registered_method=True)
+        self.Upgrade = channel.unary_unary(
+                '/matchengine.v1.Cluster/Upgrade',
+                request_serializer=matchengine_dot_v1_dot_cluster__pb2.UpgradeRequest.SerializeToString,
+                response_deserializer=matchengine_dot_v1_dot_cluster__pb2.UpgradeResponse.FromString,
+                _registered_method=True)
 
 
 class ClusterServicer:
@@ -126,6 +131,14 @@ class ClusterServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Upgrade(self, request, context):
+        """Leader only: raises the cluster's feature levels once every member has said that it can execute them.
+        FAILED_PRECONDITION names every member that cannot, or that did not answer, on a line of its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClusterServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -133,6 +146,11 @@ def add_ClusterServicer_to_server(servicer, server):
                     servicer.Status,
                     request_deserializer=matchengine_dot_v1_dot_cluster__pb2.StatusRequest.FromString,
                     response_serializer=matchengine_dot_v1_dot_cluster__pb2.StatusResponse.SerializeToString,
+            ),
+            'Upgrade': grpc.unary_unary_rpc_method_handler(
+                    servicer.Upgrade,
+                    request_deserializer=matchengine_dot_v1_dot_cluster__pb2.UpgradeRequest.FromString,
+                    response_serializer=matchengine_dot_v1_dot_cluster__pb2.UpgradeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -162,6 +180,33 @@ class Cluster:
             '/matchengine.v1.Cluster/Status',
             matchengine_dot_v1_dot_cluster__pb2.StatusRequest.SerializeToString,
             matchengine_dot_v1_dot_cluster__pb2.StatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Upgrade(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/matchengine.v1.Cluster/Upgrade',
+            matchengine_dot_v1_dot_cluster__pb2.UpgradeRequest.SerializeToString,
+            matchengine_dot_v1_dot_cluster__pb2.UpgradeResponse.FromString,
             options,
             channel_credentials,
             insecure,

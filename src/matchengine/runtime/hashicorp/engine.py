@@ -87,6 +87,8 @@ class HashicorpEngine:
         self._control: Control | None = None
         self._greetings: set[asyncio.Task[None]] = set()
         self._kept = contextlib.ExitStack()
+        #: See :class:`matchengine.node.engine.Engine`.
+        self.has_founded = False
 
     # --- life ------------------------------------------------------------------------------
 
@@ -119,7 +121,9 @@ class HashicorpEngine:
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._accepting = self._loop.create_task(self._accept())
         self._kept.callback(self._accept_no_more)
-        command = command_line(program, self._config, bridge=self._folder.path, data=self._data_dir.path / "raft")
+        raft_dir = self._data_dir.path / "raft"
+        self.has_founded = self._config.bootstrap and not raft_dir.exists()
+        command = command_line(program, self._config, bridge=self._folder.path, data=raft_dir)
         self._process = EngineProcess(command, self._data_dir.lock, self._loop)
         self._pulse = Pulse(self._loop, self._silent)
         self._process.ended.add_done_callback(lambda _: self._ended())
