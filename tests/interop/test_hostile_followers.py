@@ -24,8 +24,9 @@ class Scene:
         self.victim, self.good, self.bad = victim, good, bad
 
     async def stand(self) -> None:
-        """The good peer has our node stand for election."""
-        await self.victim.stub.TimeoutNow(pb.TimeoutNowRequest(rpc_header=self.good.header))
+        """The leader has our node stand for election."""
+        leader = Server(self.victim.status.leader_id, self.victim.status.leader_address)
+        await self.victim.stub.TimeoutNow(pb.TimeoutNowRequest(rpc_header=header(leader)))
 
     async def rule(self) -> None:
         """Our node leads."""
