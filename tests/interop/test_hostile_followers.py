@@ -24,9 +24,10 @@ class Scene:
         self.victim, self.good, self.bad = victim, good, bad
 
     async def stand(self) -> None:
-        """The leader has our node stand for election."""
-        leader = Server(self.victim.status.leader_id, self.victim.status.leader_address)
-        await self.victim.stub.TimeoutNow(pb.TimeoutNowRequest(rpc_header=header(leader)))
+        """The good peer, as the leader, has our node stand for election."""
+        good, term = self.good.header, self.victim.status.term
+        await self.victim.stub.AppendEntries(pb.AppendEntriesRequest(rpc_header=good, term=term, leader=good.addr))
+        await self.victim.stub.TimeoutNow(pb.TimeoutNowRequest(rpc_header=good))
 
     async def rule(self) -> None:
         """Our node leads."""
