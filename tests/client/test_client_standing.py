@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 
 import grpc
+import msgspec
 import pytest
 
 from matchengine.cli import cluster
 from matchengine.cli.main import main
 from matchengine.client.admin import Admin
 from matchengine.client.channels import Channels
-from matchengine.client.standing import ClusterStanding, Standing, look
+from matchengine.client.standing import ClusterStanding, Standing, go_duration_ms, look
 from matchengine.v1.cluster_pb2 import FeatureLevels, MemberLevels, StatusResponse, UpgradeResponse
 from matchengine.v1.cluster_pb2_grpc import ClusterServicer, add_ClusterServicer_to_server
 from matchengine.wire.raft_admin_pb2 import GetConfigurationResponse
@@ -20,6 +21,16 @@ from matchengine.wire.raft_admin_pb2 import GetConfigurationResponse
 class Failed(grpc.aio.AioRpcError):
     def __init__(self, code):
         super().__init__(code, grpc.aio.Metadata(), grpc.aio.Metadata())
+
+
+def members(*addresses, nonvoters=()):
+    kinds = GetConfigurationResponse.Server
+    return GetConfigurationResponse(
+        servers=[
+            kinds(id=f"id-{each}", address=each, suffrage=kinds.NONVOTER if each in nonvoters else kinds.VOTER)
+            for each in addresses
+        ]
+    )
 
 
 class ScriptedAdmin:
@@ -32,8 +43,7 @@ class ScriptedAdmin:
     async def configuration(self, address):
         if address not in self.statuses:
             raise Failed(grpc.StatusCode.UNAVAILABLE)
-        servers = [GetConfigurationResponse.Server(id=f"id-{each}", address=each) for each in self.statuses]
-        return GetConfigurationResponse(servers=servers)
+        return members(*self.statuses)
 
     async def status(self, address, *, state_hash=False, timeout_s=1.0):
         script = self.statuses.get(address, [grpc.StatusCode.UNAVAILABLE])
@@ -73,7 +83,7 @@ def test_hashes_that_differ_are_found(capsys):
 
 def test_without_a_leader_there_is_no_lag(capsys):
     found = see(ScriptedAdmin({"a:1": [ours(9, b"y")]}), "a:1")
-    assert (found.leader, found.lag(found.nodes[0])) == (None, None)
+    assert (found.leader, found.nodes[0].lag, found.nodes[0].suffrage, found.quorum) == (None, None, "unknown", 0)
     assert cluster._verdict(found) == 1
     assert "no node leads" in capsys.readouterr().err
 
@@ -91,13 +101,13 @@ def test_a_foreign_node_has_no_hash():
     unknown = [grpc.StatusCode.UNIMPLEMENTED]
     found = see(ScriptedAdmin({"a:1": unknown, "b:1": [ours(9, b"x")], "c:1": unknown}, {"a:1": stats}), "a:1", "d:1")
     foreign, away, own, silent = found.nodes
-    assert foreign == Standing("a:1", "id-a:1", "leader", 2, 12, 11, 10, 5, "0")
+    assert foreign == Standing("a:1", "id-a:1", "leader", 2, 12, 11, 10, 5, 0.0, suffrage="voter", lag=1)
     assert (found.leader, foreign.state_hash, own.state_hash) == (foreign, "-", b"x".hex())
-    assert [found.lag(node) for node in found.nodes] == [1, None, 2, None]
+    assert [node.lag for node in found.nodes] == [1, None, 2, None]
     assert not away.answers
     assert not silent.answers
     assert found.is_settled
-    assert cluster._verdict(found) == 0
+    assert cluster._verdict(found) == 4
 
 
 def test_a_state_that_is_being_replaced_has_no_hash_for_now():
@@ -109,7 +119,7 @@ def test_a_state_that_is_being_replaced_has_no_hash_for_now():
 
     admin.status = status
     (node,) = see(admin, "a:1").nodes
-    assert (node.applied, node.state_hash, node.last_contact) == (4, "-", "0 ms")
+    assert (node.applied, node.state_hash, node.last_contact_ms) == (4, "-", 0)
 
 
 def test_of_two_leaders_the_newer_counts():
@@ -118,26 +128,77 @@ def test_of_two_leaders_the_newer_counts():
     assert found.leader.address == "b:1"
 
 
-@pytest.mark.parametrize("json", [True, False])
-def test_nodes_as_table_and_as_json(monkeypatch, capsys, json):
+def standing(*, silent=False):
+    """A leader, a voter that may be down, a nonvoter, and a server that was removed."""
     found = ClusterStanding()
+    addresses = [f"192.168.100.10{number}:50051" for number in range(4)]
     found.note(
-        [Standing("a:1", "nodeA", "leader", 3, 12, 11, 10, 5, "0 ms", "ab" * 32), Standing("b:1", "nodeB")],
+        [
+            Standing(addresses[0], f"id-{addresses[0]}", "leader", 31, 120_000, 110_000, 110_000, 5, 0.0, "ab" * 32),
+            Standing(addresses[1], f"id-{addresses[1]}")
+            if silent
+            else Standing(addresses[1], f"id-{addresses[1]}", "follower", 31, 9, 9, 109_000, 5, 12_400.0, "ab" * 32),
+            Standing(addresses[2], f"id-{addresses[2]}", "follower", 31, 9, 9, 110_000, 5, None, "ab" * 32),
+            Standing(addresses[3], f"id-{addresses[3]}", "pre_candidate", 31, 9, 9, 100, 5, 40.0, "cd" * 32),
+        ]
     )
+    found.place(members(*addresses[:3], nonvoters=addresses[2:3]))
+    return found
 
+
+def shown(monkeypatch, found, *arguments):
     async def looked(addresses):
         assert addresses == ("a:1", "b:1")
         return found
 
     monkeypatch.setattr(cluster, "_look", looked)
-    assert main(["cluster", "status", "--target", "multi:///a:1,b:1", *(["--json"] if json else [])]) == 0
+    return main(["cluster", "status", "--target", "multi:///a:1,b:1", *arguments])
+
+
+def test_nodes_as_a_table_say_what_each_is(monkeypatch, capsys):
+    assert shown(monkeypatch, standing()) == 0
     lines = capsys.readouterr().out.splitlines()
-    if json:
-        assert '"last_contact":"0 ms"' in lines[0]
-        assert '"role":"no answer"' in lines[1]
-    else:
-        words = next(line for line in lines if "a:1" in line).replace("│", " ").split()
-        assert words == ["a:1", "nodeA", "leader", "3", "12", "11", "10", "1", "0", "ms", "5", "ab" * 8]
+    rows = [line.split() for line in lines]
+    assert rows[1][2:] == ["leader", "31", "110000", "0", "0", "ms", "abababab"]
+    assert rows[2][2:] == ["follower", "31", "109000", "1000", "12", "s", "abababab"]
+    assert rows[3][2:] == ["nonvoter", "31", "110000", "0", "never", "abababab"]
+    assert rows[4][2] == "non-member"
+    assert lines[5] == "2 voters, quorum 2; 2 answer, so 0 more may fail"
+
+
+def test_a_status_with_short_ids_fits_80_columns(monkeypatch, capsys):
+    found = standing()
+    found.nodes = [
+        msgspec.structs.replace(node, id=f"node{name}") for name, node in zip("ABCD", found.nodes, strict=True)
+    ]
+    monkeypatch.setenv("COLUMNS", "80")
+    shown(monkeypatch, found)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert sum("192.168.100.10" in line for line in lines) == 4
+
+
+def test_a_voter_that_does_not_answer_is_told_and_is_an_exit_code_of_its_own(monkeypatch, capsys):
+    assert shown(monkeypatch, standing(silent=True)) == 4
+    printed = capsys.readouterr()
+    assert "2 voters, quorum 2; 1 answer, so 0 more may fail" in printed.out
+    assert printed.err.endswith("matchengine: voters that do not answer: id-192.168.100.101:50051\n")
+
+
+def test_json_has_numbers_for_everything(monkeypatch, capsys):
+    assert shown(monkeypatch, standing(silent=True), "--json") == 4
+    leader, silent, nonvoter, removed = map(msgspec.json.decode, capsys.readouterr().out.splitlines())
+    assert (leader["lag"], leader["last_contact_ms"], leader["suffrage"]) == (0, 0.0, "voter")
+    assert (silent["role"], silent["lag"], silent["last_contact_ms"]) == ("no answer", None, None)
+    assert (nonvoter["suffrage"], removed["suffrage"], removed["last_contact_ms"]) == ("nonvoter", "none", 40.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "milliseconds"),
+    [("0", 0), ("0s", 0), ("33.5ms", 33.5), ("1m2.5s", 62_500), ("250\u00b5s", 0.25), ("never", None), ("", None)],
+)
+def test_durations_of_go(text, milliseconds):
+    assert go_duration_ms(text) == milliseconds
 
 
 def test_status_tells_the_feature_levels(capsys):

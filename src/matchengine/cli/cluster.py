@@ -16,17 +16,17 @@ from matchengine.client.admin import Admin
 from matchengine.client.channels import Channels
 from matchengine.client.leader import LeaderFinder
 from matchengine.client.pipeline import TIMEOUT_S
-from matchengine.client.standing import ClusterStanding, Standing, look
+from matchengine.client.standing import ClusterStanding, Standing, Suffrage, look
 from matchengine.client.targets import target_addresses
 from matchengine.levels import Levels
 from matchengine.v1.cluster_pb2 import FeatureLevels, UpgradeResponse
 
 _PATIENCE_S: Final = 10.0
-_HASH_DIGITS: Final = 16
-_HEADERS: Final = (
-    *("address", "id", "role", "term", "last", "commit", "applied"),
-    *("lag", "last contact", "snapshot", "state hash"),
-)
+_HASH_DIGITS: Final = 8
+_HEADERS: Final = ("id", "address", "role", "term", "applied", "lag", "heard", "hash")
+_NUMBERS: Final = ("term", "applied", "lag", "heard")
+#: Times longer than these many milliseconds are shown in seconds.
+_LONG_MS: Final = 10_000
 
 Target: TypeAlias = Annotated[
     str,
@@ -46,8 +46,9 @@ def status(*, target: Target = DEFAULT_ADDRESSES, json: Json = False) -> int:
 
     Example: `matchengine cluster status --target multi:///127.0.0.1:50051,127.0.0.1:50052`
 
+    `lag` is what the leader has committed and the node has not applied, `heard` how long ago it heard a leader.
     State hashes are compared at an index that all nodes have applied; `-` is a node that tells none.
-    Exit code 1 without a leader or with hashes that differ, 3 when no node answers.
+    Exit code 1 without a leader or with hashes that differ, 3 when no node answers, 4 when a voter does not.
     """
     addresses = target_addresses(target)
     found = run(_look(addresses))
@@ -56,7 +57,8 @@ def status(*, target: Target = DEFAULT_ADDRESSES, json: Json = False) -> int:
             print(msgspec.json.encode(node).decode())
     else:
         console().print(_table(found))
-        print(_levels_line(found))
+        for line in (_quorum_line(found), _levels_line(found)):
+            print(line)
     return _verdict(found)
 
 
@@ -149,19 +151,48 @@ def _verdict(found: ClusterStanding) -> int:
         return Exit.FAILED
     if not found.is_settled:
         complain("state hashes were not compared: the nodes were at no common index in time")
+    silent = [node.id or node.address for node in found.voters if not node.answers]
+    if silent:
+        complain(f"voters that do not answer: {', '.join(silent)}")
+        return Exit.DEGRADED
     return Exit.OK
 
 
+def _quorum_line(found: ClusterStanding) -> str:
+    """How many voters there are, how many must run, and how many more may fail."""
+    voters, answering = len(found.voters), sum(node.answers for node in found.voters)
+    if not voters:
+        return "the members are not known without a leader"
+    return f"{voters} voters, quorum {found.quorum}; {answering} answer, so {found.may_fail} more may fail"
+
+
 def _table(found: ClusterStanding) -> Table:
-    table = Table(*_HEADERS)
+    table = Table(box=None, pad_edge=False)
+    for header in _HEADERS:
+        table.add_column(header, justify="right" if header in _NUMBERS else "left", overflow="fold")
     for node in found.nodes:
-        table.add_row(*_row(node, found.lag(node)))
+        table.add_row(*_row(node))
     return table
 
 
-def _row(node: Standing, lag: int | None) -> tuple[str, ...]:
+def _row(node: Standing) -> tuple[str, ...]:
+    head = (node.id, node.address, _role(node))
     if not node.answers:
-        return (node.address, node.id, node.role)
-    numbers = (node.term, node.last, node.commit, node.applied, "-" if lag is None else lag)
-    rest = (node.last_contact, str(node.snapshot), node.state_hash[:_HASH_DIGITS])
-    return (node.address, node.id, node.role, *map(str, numbers), *rest)
+        return head
+    lag = "-" if node.lag is None else str(node.lag)
+    return (*head, str(node.term), str(node.applied), lag, _age(node.last_contact_ms), node.state_hash[:_HASH_DIGITS])
+
+
+def _role(node: Standing) -> str:
+    """What a node is: its part in the configuration comes before what it takes itself for."""
+    if node.suffrage is Suffrage.NONE:
+        return "non-member"
+    if node.suffrage is Suffrage.NONVOTER and node.answers:
+        return "nonvoter"
+    return node.role.replace("_", "-")
+
+
+def _age(milliseconds: float | None) -> str:
+    if milliseconds is None:
+        return "never"
+    return f"{milliseconds:.0f} ms" if milliseconds < _LONG_MS else f"{milliseconds / 1000:.0f} s"

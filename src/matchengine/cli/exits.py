@@ -25,6 +25,8 @@ class Exit(IntEnum):
     USAGE = 2
     #: Nodes could not be run or reached.
     ENVIRONMENT = 3
+    #: The cluster works, but one of its voters does not answer.
+    DEGRADED = 4
 
 
 def explained(command: Callable[P, object]) -> Callable[P, int]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from typing import Final
 
 import grpc
@@ -13,18 +15,34 @@ import msgspec
 from matchengine.client.admin import Admin
 from matchengine.levels import Levels
 from matchengine.v1.cluster_pb2 import StatusResponse
+from matchengine.wire.raft_admin_pb2 import GetConfigurationResponse
 
 #: A large state takes its time to be hashed.
 _HASH_S: Final = 10.0
 _PAUSE_S: Final = 0.1
+_GO_UNITS_MS: Final = {"h": 3_600_000.0, "m": 60_000.0, "s": 1000.0, "ms": 1.0, "us": 1e-3, "\u00b5s": 1e-3, "ns": 1e-6}
+_GO_PART: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ns|us|\u00b5s|ms|h|m|s)")
+_GO_DURATION: Final = re.compile(rf"(?:{_GO_PART.pattern})+")
+
+
+class Suffrage(StrEnum):
+    """A server's part in the leader's configuration."""
+
+    UNKNOWN = "unknown"
+    VOTER = "voter"
+    NONVOTER = "nonvoter"
+    #: It was removed, or has never been a member.
+    NONE = "none"
 
 
 class Standing(msgspec.Struct, frozen=True):
     """One node; ``state_hash`` (hexadecimal) belongs to ``applied``, and is ``"-"`` where there is none.
 
     ``role`` is ``"no answer"`` for a node that did not answer.  ``fsync_us`` and ``resident_bytes``
-    are 0 for nodes that do not tell.  ``level`` and ``newest_level`` are feature levels, in force at the node and the
-    highest that its program executes; they are empty for nodes that have none.
+    are 0 for nodes that do not tell.  ``last_contact_ms`` is how long ago it heard a leader, None when it never did.
+    ``suffrage`` is what the leader's configuration says of it, ``lag`` the entries that the leader has committed and it
+    has not applied; both are unknown without a leader.  ``level`` and ``newest_level`` are feature levels, in force at
+    the node and the highest that its program executes; they are empty for nodes that have none.
     """
 
     address: str
@@ -35,12 +53,14 @@ class Standing(msgspec.Struct, frozen=True):
     commit: int = 0
     applied: int = 0
     snapshot: int = 0
-    last_contact: str = ""
+    last_contact_ms: float | None = None
     state_hash: str = "-"
     fsync_us: float = 0.0
     resident_bytes: int = 0
     level: str = ""
     newest_level: str = ""
+    suffrage: Suffrage = Suffrage.UNKNOWN
+    lag: int | None = None
 
     @property
     def answers(self) -> bool:
@@ -95,11 +115,39 @@ class ClusterStanding:
         """Whether a further look could not say more about the hashes."""
         return len(self.hashing) < 2 or self.common_index > 0 or self.differing_index > 0
 
-    def lag(self, node: Standing) -> int | None:
-        """Entries that the leader has committed and ``node`` has not applied; None when that is unknown."""
-        if self.leader is None or not node.answers:
-            return None
-        return max(0, self.leader.commit - node.applied)
+    def place(self, configuration: GetConfigurationResponse) -> None:
+        """Say of every node what it is in the leader's ``configuration``, and how far behind the leader it is."""
+        leader = self.leader
+        if leader is None:
+            return
+        suffrages = {server.id: _suffrage(server) for server in configuration.servers}
+        self.nodes = [
+            msgspec.structs.replace(
+                node,
+                suffrage=suffrages.get(node.id, Suffrage.NONE),
+                lag=max(0, leader.commit - node.applied) if node.answers else None,
+            )
+            for node in self.nodes
+        ]
+
+    @property
+    def voters(self) -> list[Standing]:
+        """The voting members, as the leader knows them; none without a leader."""
+        return [node for node in self.nodes if node.suffrage is Suffrage.VOTER]
+
+    @property
+    def quorum(self) -> int:
+        """How many voters must run; 0 without a leader."""
+        return len(self.voters) // 2 + 1 if self.voters else 0
+
+    @property
+    def may_fail(self) -> int:
+        """How many more voters may fail before the cluster stands still."""
+        return max(0, sum(node.answers for node in self.voters) - self.quorum)
+
+
+def _suffrage(server: GetConfigurationResponse.Server) -> Suffrage:
+    return Suffrage.VOTER if server.suffrage == GetConfigurationResponse.Server.VOTER else Suffrage.NONVOTER
 
 
 async def look(admin: Admin, addresses: Sequence[str], patience_s: float) -> ClusterStanding:
@@ -115,8 +163,15 @@ async def look(admin: Admin, addresses: Sequence[str], patience_s: float) -> Clu
     while True:
         found.note(await asyncio.gather(*(_standing(admin, each, ids.get(each, "")) for each in everyone)))
         if found.is_settled or clock() >= deadline:
+            await _place(admin, found)
             return found
         await asyncio.sleep(_PAUSE_S)
+
+
+async def _place(admin: Admin, found: ClusterStanding) -> None:
+    if found.leader is not None:
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            found.place(await admin.configuration(found.leader.address))
 
 
 async def _members(admin: Admin, addresses: Sequence[str]) -> dict[str, str]:
@@ -151,7 +206,7 @@ def _of_status(address: str, status: StatusResponse) -> Standing:
         status.commit_index,
         status.applied_index,
         status.snapshot_index,
-        f"{status.last_contact_ms} ms" if status.HasField("last_contact_ms") else "never",
+        status.last_contact_ms if status.HasField("last_contact_ms") else None,
         status.state_hash.hex() or "-",
         status.fsync_us,
         status.resident_bytes,
@@ -182,8 +237,17 @@ async def _foreign(admin: Admin, address: str, known_id: str) -> Standing:
         _number(stats, "commit_index"),
         _number(stats, "applied_index"),
         _number(stats, "last_snapshot_index"),
-        stats.get("last_contact", ""),
+        go_duration_ms(stats.get("last_contact", "")),
     )
+
+
+def go_duration_ms(text: str) -> float | None:
+    """Milliseconds in a duration as Go prints it (``1m2.5s``, ``33.1ms``, ``0``); None for what is not one."""
+    if text in ("0", "0s"):
+        return 0.0
+    if not _GO_DURATION.fullmatch(text):
+        return None
+    return sum(float(number) * _GO_UNITS_MS[unit] for number, unit in _GO_PART.findall(text))
 
 
 def _number(stats: Mapping[str, str], key: str) -> int:
