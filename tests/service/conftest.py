@@ -188,6 +188,9 @@ class FakeNode:
             raise self.next_error
         return self.index
 
+    def session_idle_s(self) -> dict[int, float]:
+        return {info.id: 2.5 for info in self.machine.listing()}
+
     # --- standing --------------------------------------------------------------------------
 
     def on_leadership(self, callback: Callable[[bool], None]) -> None:

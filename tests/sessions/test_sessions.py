@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from journal import Journal, Log
 
-from matchengine.raft.types import Entry
 from matchengine.sessions import (
     ANSWER,
     ENVELOPE,
@@ -19,7 +18,6 @@ from matchengine.sessions import (
     SessionMachine,
     SessionStatus,
     close_envelope,
-    command_envelope,
     decode_answer,
     expire_envelope,
     keep_alive_envelope,
@@ -29,63 +27,6 @@ from matchengine.sessions import (
 from matchengine.state_machine import NewerVersionError
 
 S = SessionStatus
-
-
-class Journal:
-    """Answers every command with its position; remembers all of them."""
-
-    def __init__(self) -> None:
-        self.seen: list[bytes] = []
-
-    def apply(self, entries: Sequence[Entry]) -> Sequence[bytes]:
-        answers = []
-        for entry in entries:
-            self.seen.append(entry.data)
-            answers.append(b"%d:%b" % (len(self.seen), entry.data))
-        return answers
-
-    def snapshot(self) -> Iterator[bytes]:
-        return iter([len(s).to_bytes(4, "little") + s for s in self.seen])
-
-    def restore(self, chunks: Iterable[bytes]) -> None:
-        data, self.seen = b"".join(chunks), []
-        while data:
-            length = int.from_bytes(data[:4], "little")
-            self.seen.append(data[4 : 4 + length])
-            data = data[4 + length :]
-
-
-class Log:
-    """Feeds envelopes to a session machine as committed entries."""
-
-    def __init__(self, limits: SessionLimits | None = None) -> None:
-        self.journal = Journal()
-        self.limits = limits or SessionLimits()
-        self.machine = SessionMachine(self.journal, self.limits)
-        self.index = 0
-
-    def put(self, data: bytes, at: int = 0) -> SessionAnswer:
-        self.index += 1
-        (answer,) = self.machine.apply([Entry(self.index, 1, data=data, appended_at=at)])
-        return decode_answer(answer)
-
-    def open(self, at: int = 0) -> int:
-        answer = self.put(open_envelope("tester"), at)
-        assert answer.status is S.OK
-        return answer.value
-
-    def restart(self) -> None:
-        """Go on with a machine that was restored from this one's snapshot."""
-        chunks = list(self.machine.snapshot())
-        self.journal = Journal()
-        self.machine = SessionMachine(self.journal, self.limits)
-        self.machine.restore(chunks)
-
-    def command_in_new_session(self, payload: bytes) -> SessionAnswer:
-        return self.command(self.open(), 1, payload)
-
-    def command(self, session: int, sequence: int, payload: bytes = b"x", acknowledged: int = 0) -> SessionAnswer:
-        return self.put(command_envelope(session, sequence, acknowledged, payload))
 
 
 def test_the_inner_machine_sees_the_bare_command():

@@ -2,9 +2,10 @@
 
 from matchengine.client.errors import (
     NoLeaderError,
+    SessionClosedError,
     SessionExpiredError,
     SessionRefusedError,
 )
 from matchengine.client.session import Client
 
-__all__ = ["Client", "NoLeaderError", "SessionExpiredError", "SessionRefusedError"]
+__all__ = ["Client", "NoLeaderError", "SessionClosedError", "SessionExpiredError", "SessionRefusedError"]

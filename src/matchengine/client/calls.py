@@ -93,7 +93,7 @@ class SessionCalls(Calls):
         result: Opened | Failure
         try:
             response = await stub.Open(pb.OpenSessionRequest(client_name=self._name), timeout=ATTEMPT_S)
-            result = Opened(response.session_id, response.status)
+            result = Opened(response.session_id, response.status, response.detail)
         except grpc.aio.AioRpcError as error:
             result = failure(error)
         done(result)

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Final, Generic, TypeVar
 
 from matchengine.client.contracts import Failure
-from matchengine.client.errors import SessionExpiredError, SessionRefusedError
+from matchengine.client.errors import SessionClosedError, SessionExpiredError, SessionRefusedError
 from matchengine.errors import MatchEngineError, RefusedError, UnknownOutcomeError
 from matchengine.sessions import SessionStatus
 
@@ -115,11 +115,25 @@ def check_status(sequence: int, status: int) -> None:
     raise _refusal(sequence, status)
 
 
+_OPEN_OUTCOME: Final = "whether its unacknowledged commands took effect is unknown"
+_ENDINGS: Final[dict[SessionStatus, tuple[type[MatchEngineError], str]]] = {
+    SessionStatus.UNKNOWN_SESSION: (SessionExpiredError, f"the cluster no longer knows this session; {_OPEN_OUTCOME}"),
+    SessionStatus.EXPIRED: (
+        SessionExpiredError,
+        f"this session was idle for too long and has expired; {_OPEN_OUTCOME}",
+    ),
+    SessionStatus.EVICTED: (
+        SessionClosedError,
+        f"the cluster closed this session: unacknowledged answers had to make room for others'; {_OPEN_OUTCOME}",
+    ),
+    SessionStatus.ENDED_BY_OPERATOR: (SessionClosedError, f"an operator closed this session; {_OPEN_OUTCOME}"),
+}
+
+
 def _refusal(sequence: int, status: int) -> MatchEngineError | MovedError:
-    if status == SessionStatus.UNKNOWN_SESSION:
-        return SessionExpiredError(
-            "the cluster no longer knows this session; whether its unacknowledged commands took effect is unknown"
-        )
+    if status in _ENDINGS:
+        kind, text = _ENDINGS[SessionStatus(status)]
+        return kind(text)
     if status in (SessionStatus.SESSION_FULL, SessionStatus.SEQUENCE_GAP):
         # Full: the next attempt brings newer acknowledgements along.  Gap: what follows a refused one.
         return MovedError()

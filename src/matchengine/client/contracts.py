@@ -26,10 +26,11 @@ class NodeStatus(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """The cluster's answer to a client that opens a session; ``status`` is a ``SessionStatus``."""
+    """The cluster's answer to a client that opens a session; ``status`` is a ``SessionStatus``, ``detail`` in words."""
 
     session_id: int
     status: int
+    detail: str = ""
 
 
 class Failure(NamedTuple):

@@ -16,5 +16,12 @@ class SessionExpiredError(MatchEngineError):
     """
 
 
+class SessionClosedError(SessionExpiredError):
+    """The cluster or an operator closed the session; the text says why.
+
+    Commands that were not acknowledged may or may not have taken effect; open a new client and look.
+    """
+
+
 class SessionRefusedError(MatchEngineError):
     """The cluster will not serve this session; nothing further was executed.  The text says why."""

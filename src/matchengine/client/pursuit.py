@@ -148,8 +148,10 @@ class Pursuit(Generic[C, T]):
                 self._look_again(result.hint)
             else:
                 self.end(SessionRefusedError(f"session: {result.text}"))
+        elif result.status == SessionStatus.ID_TAKEN:
+            self._look_again("")
         elif result.status != SessionStatus.OK:
-            self.end(SessionRefusedError(f"session: {status_name(result.status)}"))
+            self.end(SessionRefusedError(f"session: {result.detail or status_name(result.status)}"))
         else:
             self.commands.session_id = result.session_id
             self._cluster.session_opened()

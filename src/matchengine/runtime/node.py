@@ -279,6 +279,10 @@ class Node:
         ask(_settler(future))
         return future
 
+    def session_idle_s(self) -> dict[int, float]:
+        """For how many seconds each session has been idle, by its id, as this node has seen it since it leads."""
+        return self._expiry.idle_s()
+
     def on_leadership(self, callback: Callable[[bool], None]) -> None:
         """Call ``callback(leading)`` whenever this node starts or ceases to lead."""
         self._watchers.append(callback)

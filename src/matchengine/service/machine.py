@@ -10,12 +10,13 @@ import grpc
 
 from matchengine.answers import whole
 from matchengine.raft.types import MAX_ENTRY_BYTES
+from matchengine.service.admission import propose_command
 from matchengine.service.checks import check_numbering, require_at_most
 from matchengine.service.errors import InvalidArgumentError, UnsupportedError, unary
 from matchengine.service.proposals import answer, answer_stream
 from matchengine.service.reads import reach_read_index
 from matchengine.service.sessions import require_sessions, wire_status
-from matchengine.sessions import ENVELOPE, SessionMachine, command_envelope, decode_answer
+from matchengine.sessions import ENVELOPE, SessionMachine, decode_answer
 from matchengine.state_machine import Queryable
 from matchengine.v1 import machine_pb2
 from matchengine.v1.machine_pb2_grpc import MachineServicer, add_MachineServicer_to_server
@@ -48,7 +49,7 @@ class _Commands:
         command = request.command
         require_at_most("command", len(command), MAX_COMMAND_BYTES, "bytes")
         self._check(command)
-        return self._node.propose(command_envelope(request.session_id, request.sequence, request.acknowledged, command))
+        return await propose_command(self._node, request, command)
 
     async def respond(self, request: machine_pb2.ApplyRequest, outcome: Outcome) -> machine_pb2.ApplyResponse:
         reply = decode_answer(outcome.result)

@@ -14,6 +14,7 @@ import grpc
 from matchengine.answers import whole
 from matchengine.errors import NotLeaderError
 from matchengine.exchange.layout import ANSWER_HEADER
+from matchengine.service.admission import propose_command
 from matchengine.service.batches import check_orders
 from matchengine.service.checks import check_numbering
 from matchengine.service.engine import engine_of
@@ -22,7 +23,7 @@ from matchengine.service.instruments import instrument_answer, pack_instrument
 from matchengine.service.proposals import answer, answer_stream
 from matchengine.service.sessions import wire_status
 from matchengine.service.translation import Translator
-from matchengine.sessions import SessionStatus, command_envelope, decode_answer
+from matchengine.sessions import SessionStatus, decode_answer
 from matchengine.v1 import exchange_pb2 as pb
 from matchengine.v1.exchange_pb2_grpc import OrderEntryServicer, add_OrderEntryServicer_to_server
 
@@ -50,7 +51,7 @@ class _Batches:
             raise InvalidArgumentError("packed: given together with commands; a request has exactly one of the two")
         else:
             check_orders(packed)
-        return self._node.propose(command_envelope(request.session_id, request.sequence, request.acknowledged, packed))
+        return await propose_command(self._node, request, packed)
 
     async def _pack(self, request: pb.SubmitRequest) -> bytes:
         if not request.commands:
@@ -123,8 +124,7 @@ class OrderEntryService(OrderEntryServicer):
         """List an instrument; refusals of the exchange are in ``reason``."""
         check_numbering(request.session_id, request.sequence, request.acknowledged)
         packed = pack_instrument(request.symbol, request.tick_size, request.lot_size)
-        envelope = command_envelope(request.session_id, request.sequence, request.acknowledged, packed)
-        reply = decode_answer((await self._node.propose(envelope)).result)
+        reply = decode_answer((await (await propose_command(self._node, request, packed))).result)
         response = pb.AddInstrumentResponse(sequence=request.sequence, status=wire_status(reply.status))
         if reply.status is SessionStatus.OK:
             response.instrument, response.reason = instrument_answer(request.sequence, whole(reply.payload))

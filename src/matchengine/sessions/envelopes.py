@@ -8,8 +8,13 @@ Answer::
 
     u8 version (1) | u8 status | u16 reserved (0) | u64 value | payload
 
-``value`` is the new session's id after OPEN, the number of expired sessions after EXPIRE, and
-after COMMAND the index of the entry that executed it.
+``value`` is the new session's id after OPEN, the number of sessions that were closed after EXPIRE, EXPIRE_SESSIONS
+and END_SESSIONS, and after COMMAND the index of the entry that executed it.
+
+From library level 1 on the ``session`` of OPEN is the new session's id, a random number.  EXPIRE_SESSIONS has pairs of
+u64 as payload: a session's id and the index of its last entry.  END_SESSIONS is an operator's: its ``sequence`` is the
+number of a session, and where that is 0 its payload is the name of the sessions' clients.  At level 0 both are
+MALFORMED, and EXPIRE, which is of level 0, closes nothing from level 1 on.
 
 RAISE_LEVELS is the one envelope of version 2, so that a program from before feature levels stops at it instead of
 taking it for a malformed one.  Its ``sequence`` is the library's level and its ``acknowledged`` the machine's; both are
@@ -19,9 +24,10 @@ raised, never lowered, and the answer's payload holds both as they stand then (s
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from enum import IntEnum
 from struct import Struct
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -35,7 +41,11 @@ ENVELOPE: Final = Struct("<BBHQQQ")
 ANSWER: Final = Struct("<BBHQ")
 #: The two levels in the answer to RAISE_LEVELS and in a snapshot: library, machine.
 LEVELS: Final = Struct("<HH")
+#: A session's id and the index of its last entry, in the payload of EXPIRE_SESSIONS.
+LAST_ENTRY: Final = Struct("<QQ")
 MAX_CLIENT_NAME_BYTES: Final = 64
+#: An id has all 64 bits.
+MAX_SESSION_ID: Final = 2**64 - 1
 
 
 class EnvelopeKind(IntEnum):
@@ -47,6 +57,8 @@ class EnvelopeKind(IntEnum):
     KEEP_ALIVE = 4
     EXPIRE = 5
     RAISE_LEVELS = 6
+    EXPIRE_SESSIONS = 7
+    END_SESSIONS = 8
 
 
 class SessionStatus(IntEnum):
@@ -59,6 +71,18 @@ class SessionStatus(IntEnum):
     SESSION_FULL = 5
     TOO_MANY_SESSIONS = 6
     MALFORMED = 7
+    ID_TAKEN = 8
+    TOO_MANY_OF_NAME = 9
+    EVICTED = 10
+    EXPIRED = 11
+    ENDED_BY_OPERATOR = 12
+
+
+class LastEntry(NamedTuple):
+    """A session and the index of its last entry."""
+
+    session_id: int
+    entry: int
 
 
 class SessionAnswer(msgspec.Struct, frozen=True, gc=False):
@@ -69,9 +93,9 @@ class SessionAnswer(msgspec.Struct, frozen=True, gc=False):
     payload: Answer
 
 
-def open_envelope(client_name: str = "") -> bytes:
-    """The entry that opens a session."""
-    return ENVELOPE.pack(VERSION, EnvelopeKind.OPEN, 0, 0, 0, 0) + client_name.encode()
+def open_envelope(client_name: str = "", session_id: int = 0) -> bytes:
+    """The entry that opens a session; from library level 1 on with this id, which is not 0."""
+    return ENVELOPE.pack(VERSION, EnvelopeKind.OPEN, 0, session_id, 0, 0) + client_name.encode()
 
 
 def command_envelope(session_id: int, sequence: int, acknowledged: int, payload: bytes) -> bytes:
@@ -90,8 +114,24 @@ def keep_alive_envelope(session_id: int) -> bytes:
 
 
 def expire_envelope(idle_ns: int) -> bytes:
-    """The entry that ends every session idle for longer than ``idle_ns`` of log time."""
+    """The entry that ends every session idle for longer than ``idle_ns`` of log time; of library level 0."""
     return ENVELOPE.pack(VERSION, EnvelopeKind.EXPIRE, 0, 0, idle_ns, 0)
+
+
+def expire_sessions_envelope(idle: Iterable[LastEntry]) -> bytes:
+    """The entry that ends those of these sessions whose last entry is still that one."""
+    pairs = b"".join(LAST_ENTRY.pack(*each) for each in idle)
+    return ENVELOPE.pack(VERSION, EnvelopeKind.EXPIRE_SESSIONS, 0, 0, 0, 0) + pairs
+
+
+def end_session_envelope(number: int) -> bytes:
+    """The entry with which an operator ends the session of this number, the index of the entry that opened it."""
+    return ENVELOPE.pack(VERSION, EnvelopeKind.END_SESSIONS, 0, 0, number, 0)
+
+
+def end_named_envelope(client_name: str) -> bytes:
+    """The entry with which an operator ends all sessions of clients with this name, which may be empty."""
+    return ENVELOPE.pack(VERSION, EnvelopeKind.END_SESSIONS, 0, 0, 0, 0) + client_name.encode()
 
 
 def raise_levels_envelope(levels: Levels) -> bytes:
@@ -109,6 +149,12 @@ def decode_answer(answer: Answer) -> SessionAnswer:
     if version != VERSION:
         raise ValueError(f"session answer: version {version} is not {VERSION}")
     return SessionAnswer(SessionStatus(status), value, behind(answer, ANSWER.size))
+
+
+def answered_at(answer: Answer) -> int:
+    """The index of the entry that executed the command of this answer."""
+    _, _, _, value = ANSWER.unpack_from(chunks_of(answer)[0])
+    return int(value)
 
 
 def encode_answer(status: SessionStatus, value: int = 0, payload: Answer = b"") -> Answer:

@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import starmap, takewhile
+
+import msgspec
 
 from matchengine.answers import Answer, chunks_of, from_chunks, whole
-from matchengine.levels import MAX_LEVEL, Levels, newest_levels
+from matchengine.levels import MAX_LEVEL, SESSION_RULES, Levels, newest_levels
 from matchengine.raft.types import Entry, EntryType
+from matchengine.sessions.bounded import BoundedTable, Ending
 from matchengine.sessions.envelopes import (
     ENVELOPE,
+    LAST_ENTRY,
     LEVELS,
     LEVELS_VERSION,
     MAX_CLIENT_NAME_BYTES,
     EnvelopeKind,
+    LastEntry,
     SessionStatus,
     encode_answer,
 )
-from matchengine.sessions.snapshot import read_snapshot, snapshot_chunks
-from matchengine.sessions.table import LAST_STAMP, Session, SessionLimits, SessionTable
+from matchengine.sessions.snapshot import SnapshotReader, snapshot_chunks
+from matchengine.sessions.table import LAST_STAMP, LIMITS, Session, SessionLimits, SessionTable
 from matchengine.state_machine import Execution, Hashable, Interruptible, NewerVersionError, StateMachine, finish
+
+
+class SessionInfo(msgspec.Struct, frozen=True, gc=False):
+    """An open session; ``number`` is the index of the entry that opened it, ``answers`` are held for its client."""
+
+    id: int
+    number: int
+    name: str
+    answers: int
+    answer_bytes: int
 
 
 class SessionMachine:
@@ -28,14 +44,20 @@ class SessionMachine:
     kept as they are within the session machine's own.
     """
 
-    def __init__(self, inner: StateMachine, limits: SessionLimits = SessionLimits()) -> None:  # noqa: B008 - immutable
+    def __init__(self, inner: StateMachine, limits: SessionLimits | None = None) -> None:
+        """Around ``inner``; ``limits`` other than each level's own are for tests of the rules."""
         self.inner = inner
         self._interruptible = inner if isinstance(inner, Interruptible) else None
-        self._table = SessionTable(limits)
+        self._limits = limits
+        self._table = self._new_table(0)
         #: The cluster's feature levels as of the last entry.
         self.levels = Levels()
         #: What this program can execute at most.
         self.newest_levels = newest_levels(inner)
+
+    def _new_table(self, library_level: int) -> SessionTable:
+        limits = self._limits or LIMITS[library_level]
+        return SessionTable(limits) if library_level < SESSION_RULES else BoundedTable(limits)
 
     # --- reading ---------------------------------------------------------------------------
 
@@ -45,6 +67,56 @@ class SessionMachine:
     def has_idle_sessions(self, idle_ns: int, now_ns: int) -> bool:
         """Whether a session's last entry is older than ``idle_ns`` at ``now_ns``: worth an EXPIRE entry."""
         return self._table.has_idle(idle_ns, now_ns)
+
+    def standing(self, session_id: int) -> SessionStatus:
+        """OK for an open session, else what is known of its end."""
+        return SessionStatus.OK if session_id in self._table.sessions else self._table.missing(session_id)
+
+    def refusal(self, session_id: int, sequence: int, acknowledged: int) -> SessionStatus:
+        """What a command would be refused with, whatever is in the log behind the applied entries; OK if that is open.
+
+        An entry of the same client on its way acknowledges no more than this one does.
+        """
+        session = self._table.sessions.get(session_id)
+        if session is None:
+            status = self._table.missing(session_id)
+            return SessionStatus.OK if status is SessionStatus.UNKNOWN_SESSION else status
+        if not self._table.is_full_with(len(session.answers), session.answer_bytes) or sequence <= session.last:
+            return SessionStatus.OK
+        full = self._table.is_full_with(*session.held_beyond(acknowledged))
+        return SessionStatus.SESSION_FULL if full else SessionStatus.OK
+
+    def room(self, client_name: str) -> SessionStatus:
+        """OK if there is room for one more session of this name, else why not."""
+        return self._table.room(client_name)
+
+    def listing(self) -> list[SessionInfo]:
+        """All open sessions."""
+        return [
+            SessionInfo(session_id, s.number, s.name, len(s.answers), s.answer_bytes)
+            for session_id, s in self._table.sessions.items()
+        ]
+
+    @property
+    def limits(self) -> SessionLimits:
+        """The bounds in force."""
+        return self._table.limits
+
+    @property
+    def has_session_rules(self) -> bool:
+        """Whether the rules of library level 1 are in force."""
+        return self.levels.library >= SESSION_RULES
+
+    def last_entries(self) -> list[LastEntry]:
+        """Every open session with its last entry; empty below library level 1, where it is not known."""
+        return list(self._table.last_entries()) if isinstance(self._table, BoundedTable) else []
+
+    def endings(self, after: int = 0) -> list[Ending]:
+        """The sessions that were ended by entries behind the index ``after``, as far as they are remembered."""
+        if not isinstance(self._table, BoundedTable):
+            return []
+        newest_first = takewhile(lambda ending: ending.index > after, reversed(self._table.endings.values()))
+        return list(newest_first)[::-1]
 
     def state_hash(self) -> bytes:
         """The inner machine's digest alone: sessions do not enter it."""
@@ -67,8 +139,10 @@ class SessionMachine:
 
     def restore(self, chunks: Iterable[bytes]) -> None:
         """Replace table and inner state; raises ValueError for bytes that are no session snapshot."""
-        with read_snapshot(chunks, self._table.limits) as (table, levels, inner):
-            self._require_executable(levels, "snapshot")
+        reader = SnapshotReader(chunks)
+        self._require_executable(reader.levels, "snapshot")
+        table, levels = self._new_table(reader.levels.library), reader.levels
+        with reader.read_into(table) as inner:
             self.inner.restore(inner)
         self._table = table
         self.levels = levels
@@ -92,13 +166,15 @@ class SessionMachine:
         if kind == EnvelopeKind.COMMAND:
             return self._command(entry, session_id, sequence, acknowledged)
         if kind == EnvelopeKind.OPEN:
-            return self._open(entry.index, data[ENVELOPE.size :])
+            return self._open(session_id, data[ENVELOPE.size :], entry.index)
         if kind == EnvelopeKind.KEEP_ALIVE:
-            return encode_answer(self._table.keep_alive(session_id))
+            return encode_answer(self._table.keep_alive(session_id, entry.index))
         if kind == EnvelopeKind.CLOSE:
             return encode_answer(self._table.close(session_id))
         if kind == EnvelopeKind.EXPIRE:
             return self._expire(sequence)
+        if isinstance(self._table, BoundedTable):
+            return _bounded(self._table, kind, sequence, data[ENVELOPE.size :], entry.index)
         return encode_answer(SessionStatus.MALFORMED)
 
     def _raise_levels(self, index: int, kind: int, library: int, machine: int) -> Answer:
@@ -106,6 +182,10 @@ class SessionMachine:
             return encode_answer(SessionStatus.MALFORMED)
         asked = Levels(library, machine)
         self._require_executable(asked, f"entry {index}")
+        if self.levels.library < SESSION_RULES <= library:
+            bounded = BoundedTable(self._limits or LIMITS[SESSION_RULES])
+            bounded.adopt(self._table, index)
+            self._table = bounded
         self.levels = Levels(max(library, self.levels.library), max(machine, self.levels.machine))
         return encode_answer(SessionStatus.OK, index, LEVELS.pack(self.levels.library, self.levels.machine))
 
@@ -116,15 +196,11 @@ class SessionMachine:
                 "start this node with the newer program"
             )
 
-    def _open(self, index: int, raw_name: bytes) -> Answer:
-        try:
-            name = raw_name.decode()
-        except UnicodeDecodeError:
+    def _open(self, session_id: int, raw_name: bytes, index: int) -> Answer:
+        name = _name_of(raw_name)
+        if name is None:
             return encode_answer(SessionStatus.MALFORMED)
-        if len(raw_name) > MAX_CLIENT_NAME_BYTES:
-            return encode_answer(SessionStatus.MALFORMED)
-        status = self._table.open(index, name)
-        return encode_answer(status, index if status is SessionStatus.OK else 0)
+        return encode_answer(*self._table.open(session_id, name, index))
 
     def _expire(self, idle_ns: int) -> Answer:
         return encode_answer(SessionStatus.OK, self._table.expire(idle_ns))
@@ -132,8 +208,8 @@ class SessionMachine:
     def _command(self, entry: Entry, session_id: int, sequence: int, acknowledged: int) -> Answer | _Command:
         session = self._table.sessions.get(session_id)
         if session is None:
-            return encode_answer(SessionStatus.UNKNOWN_SESSION)
-        admission = self._table.admit(session, sequence, acknowledged)
+            return encode_answer(self._table.missing(session_id))
+        admission = self._table.admit(session, entry.index, sequence, acknowledged)
         if admission is SessionStatus.OK:
             return self._execute(entry, session)
         return encode_answer(admission) if isinstance(admission, SessionStatus) else admission
@@ -152,6 +228,26 @@ class SessionMachine:
             return _Command(self._table, session, entry.index, self._interruptible.begin(command))
         (result,) = self.inner.apply((command,))
         return _keep(self._table, session, entry.index, result)
+
+
+def _name_of(raw_name: bytes) -> str | None:
+    """A client's name; None for what cannot be one."""
+    try:
+        return raw_name.decode() if len(raw_name) <= MAX_CLIENT_NAME_BYTES else None
+    except UnicodeDecodeError:
+        return None
+
+
+def _bounded(table: BoundedTable, kind: int, number: int, payload: bytes, index: int) -> Answer:
+    """The answer to an entry of a kind that library level 1 brings."""
+    if kind == EnvelopeKind.EXPIRE_SESSIONS and len(payload) % LAST_ENTRY.size == 0:
+        idle = starmap(LastEntry, LAST_ENTRY.iter_unpack(payload))
+        return encode_answer(SessionStatus.OK, table.expire_sessions(idle, index))
+    if kind == EnvelopeKind.END_SESSIONS and number and not payload:
+        return encode_answer(SessionStatus.OK, table.end_number(number, index))
+    if kind == EnvelopeKind.END_SESSIONS and not number and (name := _name_of(payload)) is not None:
+        return encode_answer(SessionStatus.OK, table.end_named(name, index))
+    return encode_answer(SessionStatus.MALFORMED)
 
 
 class _Answered:

@@ -6,29 +6,35 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from struct import Struct
-from typing import Final
+from typing import Final, TypeAlias, TypeVar
 
 import msgspec
 
 from matchengine.answers import CHUNK_BYTES, Answer, chunks_of, pieces
 from matchengine.levels import Levels
-from matchengine.sessions.envelopes import LEVELS
-from matchengine.sessions.table import LAST_STAMP, Session, SessionLimits, SessionTable
+from matchengine.sessions.bounded import BoundedTable, Ending
+from matchengine.sessions.envelopes import ANSWER, LEVELS, MAX_SESSION_ID
+from matchengine.sessions.table import LAST_STAMP, Session, SessionTable
+
+R = TypeVar("R")
 
 _FRAME: Final = Struct("<BI")
 _FRAME_SESSION: Final = 1
 _FRAME_ANSWER: Final = 2
 _FRAME_INNER: Final = 3
 _FRAME_END: Final = 4
+_FRAME_ENDING: Final = 5
 _MAX_FRAME: Final = 64 * 1024 * 1024
 #: At level 0 a snapshot has the form that programs before feature levels read and write.
 _MAGIC: Final = b"MESS\x01"
 _LEVELED_MAGIC: Final = b"MESS\x02"
 _U64: Final = Struct("<Q")
 
+_Held: TypeAlias = tuple[tuple[int, Answer], ...]
+
 
 class _SessionRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A session in a snapshot; its answers follow in frames of their own."""
+    """A session of library level 0 in a snapshot; its answers follow in frames of their own."""
 
     id: int
     name: str
@@ -37,31 +43,48 @@ class _SessionRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     last_active: int
 
 
+class _BoundedRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A session of library level 1."""
+
+    id: int
+    name: str
+    last: int
+    acknowledged: int
+    number: int
+    last_entry: int
+
+
 def snapshot_chunks(table: SessionTable, levels: Levels, inner: Iterator[bytes]) -> Iterator[bytes]:
     """The chunks of a snapshot of ``table``, frozen now, and of the inner machine's chunks."""
-    return _frames(_head(table.now, levels), list(_frozen_sessions(table)), inner)
+    endings = list(table.endings.values()) if isinstance(table, BoundedTable) else []
+    return _frames(_head(table.now, levels), endings, list(_frozen_sessions(table)), inner)
 
 
-@contextmanager
-def read_snapshot(
-    chunks: Iterable[bytes], limits: SessionLimits
-) -> Generator[tuple[SessionTable, Levels, Iterator[bytes]]]:
-    """The table, the levels and the inner machine's chunks, to be read meanwhile; ValueError for other bytes."""
-    reader = _Reader(chunks)
-    now, levels = _read_head(reader)
-    table = SessionTable(limits)
-    table.now = now
-    table.sessions, first_inner = _read_sessions(reader)
-    table.answer_bytes = sum(session.answer_bytes for session in table.sessions.values())
-    inner = _inner_chunks(reader, first_inner)
-    yield table, levels, inner
-    deque(inner, maxlen=0)  # what the machine inside did not ask for must be whole as well
-    reader.require_end()
+class SnapshotReader:
+    """A snapshot of which the levels are known at once; raises ValueError for bytes that are none."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._reader = _Reader(chunks)
+        self._now, self.levels = _read_head(self._reader)
+
+    @contextmanager
+    def read_into(self, table: SessionTable) -> Generator[Iterator[bytes]]:
+        """Fill the new table of these levels; the inner machine's chunks are to be read meanwhile."""
+        table.now = self._now
+        inner = _inner_chunks(self._reader, _read_sessions(self._reader, table))
+        yield inner
+        deque(inner, maxlen=0)  # what the machine inside did not ask for must be whole as well
+        self._reader.require_end()
 
 
-def _frozen_sessions(table: SessionTable) -> Iterator[tuple[_SessionRecord, tuple[tuple[int, Answer], ...]]]:
+def _frozen_sessions(table: SessionTable) -> Iterator[tuple[_SessionRecord | _BoundedRecord, _Held]]:
+    bounded = isinstance(table, BoundedTable)
     for session_id, s in table.sessions.items():
-        record = _SessionRecord(session_id, s.name, s.last, s.acknowledged, s.last_active)
+        record: _SessionRecord | _BoundedRecord
+        if bounded:
+            record = _BoundedRecord(session_id, s.name, s.last, s.acknowledged, s.number, s.last_entry)
+        else:
+            record = _SessionRecord(session_id, s.name, s.last, s.acknowledged, s.last_active)
         yield record, tuple(s.answers.items())
 
 
@@ -90,9 +113,14 @@ def _read_head(reader: _Reader) -> tuple[int, Levels]:
 
 
 def _frames(
-    head: bytes, sessions: list[tuple[_SessionRecord, tuple[tuple[int, Answer], ...]]], inner: Iterator[bytes]
+    head: bytes,
+    endings: list[Ending],
+    sessions: list[tuple[_SessionRecord | _BoundedRecord, _Held]],
+    inner: Iterator[bytes],
 ) -> Iterator[bytes]:
     yield head
+    for ending in endings:
+        yield _frame(_FRAME_ENDING, msgspec.msgpack.encode(ending))
     for record, answers in sessions:
         yield _frame(_FRAME_SESSION, msgspec.msgpack.encode(record))
         for sequence, answer in answers:
@@ -140,19 +168,76 @@ class _Reader:
         raise ValueError("snapshot: ends in the middle of a frame")
 
 
-def _read_sessions(reader: _Reader) -> tuple[dict[int, Session], tuple[int, bytes]]:
-    """All sessions, and the first frame that is neither a session nor an answer."""
-    sessions: dict[int, Session] = {}
-    session: Session | None = None
-    while True:
+def _read_sessions(reader: _Reader, table: SessionTable) -> tuple[int, bytes]:
+    """Fill the table; returns the first frame that is neither an ending nor a session nor an answer."""
+    kind, body = reader.frame()
+    while kind == _FRAME_ENDING and isinstance(table, BoundedTable):
+        _read_ending(body, table)
         kind, body = reader.frame()
+    session: Session | None = None
+    while kind == _FRAME_SESSION or (kind == _FRAME_ANSWER and session is not None):
         if kind == _FRAME_SESSION:
-            session = _session_of(body, sessions)
-        elif kind == _FRAME_ANSWER and session is not None:
+            session = _read_session(body, table)
+        elif session is not None:
             _read_piece(body, session)
-        else:
-            _require_answers(sessions)
-            return sessions, (kind, body)
+        kind, body = reader.frame()
+    _require_answers(table)
+    table.answer_bytes = sum(session.answer_bytes for session in table.sessions.values())
+    return kind, body
+
+
+def _read_ending(body: bytes, table: BoundedTable) -> None:
+    ending = _decoded(body, Ending)
+    numbers = (ending.number, ending.index, ending.answer_bytes)
+    if ending.id in table.endings or not _is_id(ending.id) or not _are_numbers(numbers):
+        raise ValueError(f"snapshot: the end of session {ending.number} appears twice or has a number out of bounds")
+    table.note(ending)
+
+
+def _read_session(body: bytes, table: SessionTable) -> Session:
+    if isinstance(table, BoundedTable):
+        return _read_bounded(_decoded(body, _BoundedRecord), table)
+    record = _decoded(body, _SessionRecord)
+    _require_record(record, (record.id, record.last, record.acknowledged, record.last_active), table)
+    session = Session(record.name, record.id, record.last_active)
+    session.last = record.last
+    session.acknowledged = record.acknowledged
+    table.sessions[record.id] = session
+    return session
+
+
+def _read_bounded(record: _BoundedRecord, table: BoundedTable) -> Session:
+    _require_record(record, (record.last, record.acknowledged, record.number, record.last_entry), table)
+    if not _is_id(record.id) or record.id in table.endings:
+        raise ValueError(f"snapshot: session {record.number} has an id out of bounds, or of one that ended")
+    session = Session(record.name, record.number, table.now)
+    session.last = record.last
+    session.acknowledged = record.acknowledged
+    session.last_entry = record.last_entry
+    table.add(record.id, session)
+    return session
+
+
+def _require_record(record: _SessionRecord | _BoundedRecord, numbers: tuple[int, ...], table: SessionTable) -> None:
+    if record.id in table.sessions:
+        raise ValueError(f"snapshot: session {record.id} appears twice")
+    if not (_are_numbers(numbers) and record.acknowledged <= record.last):
+        raise ValueError(f"snapshot: session {record.id} has a number out of bounds")
+
+
+def _are_numbers(numbers: tuple[int, ...]) -> bool:
+    return min(numbers) >= 0 and max(numbers) <= LAST_STAMP
+
+
+def _is_id(session_id: int) -> bool:
+    return 1 <= session_id <= MAX_SESSION_ID
+
+
+def _decoded(body: bytes, kind: type[R]) -> R:
+    try:
+        return msgspec.msgpack.decode(body, type=kind)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ValueError(f"snapshot: a session record cannot be read: {error}") from error
 
 
 def _read_piece(body: bytes, session: Session) -> None:
@@ -164,28 +249,17 @@ def _read_piece(body: bytes, session: Session) -> None:
     session.answer_bytes += len(body) - _U64.size
 
 
-def _require_answers(sessions: dict[int, Session]) -> None:
-    for session_id, session in sessions.items():
+def _require_answers(table: SessionTable) -> None:
+    for session_id, session in table.sessions.items():
         first, end = session.acknowledged + 1, session.last + 1
         if len(session.answers) != end - first or list(session.answers) != list(range(first, end)):
             raise ValueError(f"snapshot: session {session_id} does not hold the answers {first} to {end - 1}")
+        if isinstance(table, BoundedTable) and any(map(_has_no_header, session.answers.values())):
+            raise ValueError(f"snapshot: session {session_id} holds an answer without the index of its entry")
 
 
-def _session_of(body: bytes, sessions: dict[int, Session]) -> Session:
-    try:
-        record = msgspec.msgpack.decode(body, type=_SessionRecord)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise ValueError(f"snapshot: a session record cannot be read: {error}") from error
-    if record.id in sessions:
-        raise ValueError(f"snapshot: session {record.id} appears twice")
-    numbers = (record.id, record.last, record.acknowledged, record.last_active)
-    if not (min(numbers) >= 0 and max(numbers) <= LAST_STAMP and record.acknowledged <= record.last):
-        raise ValueError(f"snapshot: session {record.id} has a number out of bounds")
-    session = Session(record.name, record.last_active)
-    session.last = record.last
-    session.acknowledged = record.acknowledged
-    sessions[record.id] = session
-    return session
+def _has_no_header(answer: Answer) -> bool:
+    return len(chunks_of(answer)[0]) < ANSWER.size
 
 
 def _inner_chunks(reader: _Reader, first: tuple[int, bytes]) -> Iterator[bytes]:

@@ -50,6 +50,11 @@ class SessionsStub:
                 request_serializer=matchengine_dot_v1_dot_machine__pb2.CloseSessionRequest.SerializeToString,
                 response_deserializer=matchengine_dot_v1_dot_machine__pb2.CloseSessionResponse.FromString,
                 _registered_method=True)
+        self.List = channel.unary_unary(
+                '/matchengine.v1.Sessions/List',
+                request_serializer=matchengine_dot_v1_dot_machine__pb2.ListSessionsRequest.SerializeToString,
+                response_deserializer=matchengine_dot_v1_dot_machine__pb2.ListSessionsResponse.FromString,
+                _registered_method=True)
 
 
 class SessionsServicer:
@@ -70,7 +75,15 @@ class SessionsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Close(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """A client closes its own session by its id; an operator closes any by number or name, from library level 1 on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def List(self, request, context):
+        """Leader only: the open sessions, in the order in which they were opened.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -92,6 +105,11 @@ def add_SessionsServicer_to_server(servicer, server):
                     servicer.Close,
                     request_deserializer=matchengine_dot_v1_dot_machine__pb2.CloseSessionRequest.FromString,
                     response_serializer=matchengine_dot_v1_dot_machine__pb2.CloseSessionResponse.SerializeToString,
+            ),
+            'List': grpc.unary_unary_rpc_method_handler(
+                    servicer.List,
+                    request_deserializer=matchengine_dot_v1_dot_machine__pb2.ListSessionsRequest.FromString,
+                    response_serializer=matchengine_dot_v1_dot_machine__pb2.ListSessionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -176,6 +194,33 @@ class Sessions:
             '/matchengine.v1.Sessions/Close',
             matchengine_dot_v1_dot_machine__pb2.CloseSessionRequest.SerializeToString,
             matchengine_dot_v1_dot_machine__pb2.CloseSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def List(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/matchengine.v1.Sessions/List',
+            matchengine_dot_v1_dot_machine__pb2.ListSessionsRequest.SerializeToString,
+            matchengine_dot_v1_dot_machine__pb2.ListSessionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

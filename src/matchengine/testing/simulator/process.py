@@ -16,7 +16,7 @@ from matchengine.raft.config import RaftConfig
 from matchengine.raft.messages import Request
 from matchengine.raft.ready import SoftState
 from matchengine.raft.types import Entry, Restored, Role, Server
-from matchengine.sessions import SessionMachine, expire_envelope
+from matchengine.sessions import IdleWatch, SessionMachine, expire_envelope, expire_sessions_envelope
 from matchengine.state_machine import StateMachine
 from matchengine.storage.contracts import StorageError
 from matchengine.storage.simulated import PowerLoss
@@ -59,6 +59,8 @@ class Process:
         self.led_from = 0
         #: Time by this process's own count of ticks.
         self.clock_us = 0
+        #: Of the sessions, while this node leads.
+        self.idle_watch = IdleWatch()
         self.header = make_header(host.id, host.address)
         self.calls: tuple[deque[Call], ...] = tuple(deque() for _ in range(CALL_CLASSES))
         self._pump_due = False
@@ -178,6 +180,7 @@ class Process:
             self.world.note(self.id, f"{state.role.name.lower()} t{state.term} leader {state.leader_id or '?'}")
         if state.role is Role.LEADER:
             self.led_from = self.world.timeline.now
+            self.idle_watch.forget()
         self.world.checkers.soft_state(self, state)
 
     def _on_stop(self, error: Exception) -> None:
@@ -200,5 +203,12 @@ class Process:
 
     def propose_expiry(self, idle_ns: int) -> None:
         """What a leader does now and then: an entry that ends idle sessions, if there are any."""
-        if self.leads and self.sessions.has_idle_sessions(idle_ns, self.host.now_ns()):
-            self.replica.apply(expire_envelope(idle_ns), lambda _outcome, _error: None)
+        if not self.leads:
+            return
+        if not self.sessions.has_session_rules:
+            if self.sessions.has_idle_sessions(idle_ns, self.host.now_ns()):
+                self.replica.apply(expire_envelope(idle_ns), lambda _outcome, _error: None)
+            return
+        self.idle_watch.look(self.sessions.last_entries(), self.clock_us)
+        if idle := self.idle_watch.idle(idle_ns // 1000, self.clock_us):
+            self.replica.apply(expire_sessions_envelope(idle), lambda _outcome, _error: None)

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from matchengine.errors import BusyError, NotLeaderError
 from matchengine.node.engine import Outcome
-from matchengine.sessions import SessionAnswer, command_envelope, decode_answer, keep_alive_envelope, open_envelope
+from matchengine.sessions import (
+    MAX_SESSION_ID,
+    SessionAnswer,
+    command_envelope,
+    decode_answer,
+    keep_alive_envelope,
+    open_envelope,
+)
 from matchengine.testing.simulator.timeline import MS
 
 if TYPE_CHECKING:
@@ -33,6 +40,7 @@ class Services:
         self._process = process
         self._idle_us = process.world.session_idle_us
         self._looked = 0
+        self._chance = process.world.stream("sessions", process.number)
 
     def tick(self) -> None:
         """A tick has passed, and perhaps it is time to look for idle sessions."""
@@ -49,7 +57,7 @@ class Services:
 
     def open_session(self, name: str, reply: Reply) -> None:
         """A :class:`SessionAnswer` with the new session's id."""
-        self.apply(open_envelope(name), reply)
+        self.apply(open_envelope(name, self._chance.randrange(1, MAX_SESSION_ID)), reply)
 
     def keep_alive(self, session_id: int, reply: Reply) -> None:
         """A :class:`SessionAnswer`."""
