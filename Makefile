@@ -87,7 +87,8 @@ format: $(STAMP) ## Format, and fix what the linter can fix
 proto: $(STAMP) ## Generate code from proto/ again
 	$(PROTOC) --python_out=src --pyi_out=src --grpc_python_out=src $(PROTOS)
 
-proto-go: $(STAMP) ## Generate the Go code from proto/ again; needs protoc-gen-go and protoc-gen-go-grpc
+# The plugins in these versions: later ones write code for a gRPC that the oldest peers do not have.
+proto-go: $(STAMP) ## Generate the Go code from proto/ again; needs protoc-gen-go 1.34 and protoc-gen-go-grpc 1.3
 	$(PROTOC) --go_out=$(ENGINE_MODULE) --go_opt=module=matchengine/engines/hashicorp,$(EXAMPLE_GO) \
 		--go-grpc_out=$(ENGINE_MODULE) --go-grpc_opt=module=matchengine/engines/hashicorp,$(EXAMPLE_GO) \
 		proto/matchengine/wire/example.proto

@@ -59,7 +59,7 @@ class Trackers:
         return [*command, "bootstrap"] if bootstrap else command
 
     def _hashicorp(self, number: int, bootstrap: bool) -> list[str]:
-        command = [str(PROGRAMS / "matchengine-hashicorp"), f"--raft_id={self.ids[number]}"]
+        command = [str(PROGRAMS / "wordtracker"), f"--raft_id={self.ids[number]}"]
         command += [f"--address={self.addresses[number]}", f"--raft_data_dir={self.folder}"]
         return [*command, "--raft_bootstrap"] if bootstrap else command
 

@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+from collections import UserDict
 from pathlib import Path
 
 import pytest
@@ -65,13 +66,36 @@ def build(folder: Path, *arguments: str) -> Path:
     return folder
 
 
+class GoPrograms(UserDict[str, Path]):
+    """Folders of the Go programs by kind of node, built when they are asked for.
+
+    ``go`` has all of them.  ``go-1.5.0`` has the word tracker and what reads its log, built against that version of
+    HashiCorp Raft.  ``raftadmin-1.2.0`` has the one that raft-grpc-example has pinned all the time.
+    """
+
+    def __missing__(self, kind: str) -> Path:
+        name, _, version = kind.partition("-")
+        if kind == "go":
+            folder = build(BUILT, "./cmd/...", "github.com/Jille/raftadmin/cmd/raftadmin")
+        elif name == "go":
+            programs = ("./cmd/wordtracker", "./cmd/raftlog")
+            folder = build(BUILT / f"v{version}", f"-modfile=versions/v{version}.mod", *programs)
+        elif kind == "raftadmin-1.2.0":
+            folder = build(BUILT / kind, "-modfile=versions/v1.3.11.mod", "github.com/Jille/raftadmin/cmd/raftadmin")
+        else:
+            raise KeyError(kind)
+        self[kind] = folder
+        return folder
+
+
 @pytest.fixture(scope="session")
-def go_programs() -> dict[str, Path]:
+def go_programs() -> GoPrograms:
     """Folders of the Go programs by kind of node; without Go a test is skipped, or fails where Go is required."""
     if shutil.which("go") is None:
         reason = "Go is not installed; it builds the nodes on HashiCorp Raft"
         if os.environ.get("MATCHENGINE_REQUIRE_GO") == "1":
             pytest.fail(reason)
         pytest.skip(reason)
-    current = build(BUILT, "./cmd/...", "github.com/Jille/raftadmin/cmd/raftadmin")
-    return {"go": current, "go-1.7.0": build(BUILT / "v1.7.0", "-modfile=go.v1.7.0.mod", "./cmd/...")}
+    programs = GoPrograms()
+    programs["go"]  # what the tests of the engine look for in the folder
+    return programs

@@ -12,8 +12,9 @@ from matchengine.errors import (
     StoppedError,
     UnknownOutcomeError,
 )
+from matchengine.levels import Levels
 from matchengine.raft.types import Entry
-from matchengine.state_machine import Hashable, NewerVersionError, Queryable, StateMachine
+from matchengine.state_machine import Hashable, Leveled, NewerVersionError, Queryable, StateMachine
 from matchengine.transport import grpc_setup as _grpc_setup  # noqa: F401 - must come before any import of grpc
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ __all__ = [
     "Client",
     "Entry",
     "Hashable",
+    "Leveled",
+    "Levels",
     "MatchEngineError",
     "NewerVersionError",
     "Node",

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from matchengine import Entry
+from matchengine import Entry, Leveled, Levels
 from matchengine.cli.main import app
 from matchengine.exchange import layout
+from matchengine.levels import NEWEST_LIBRARY_LEVEL
 from matchengine.node.policy import SnapshotPolicy
+from matchengine.sessions import SessionMachine, command_envelope, decode_answer, open_envelope, raise_levels_envelope
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
@@ -84,6 +86,37 @@ def test_the_example_survives_whatever_it_is_told():
     again = counter_of((ROOT / "examples" / "counter.py").read_text())
     again.restore(counter.snapshot())
     assert again.total == 7
+
+
+def python_of(page, number=0):
+    """The code block of this number in a page."""
+    return re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)[number]
+
+
+def test_the_example_with_levels_does_at_level_0_what_the_older_one_did():
+    older = counter_of((ROOT / "examples" / "counter.py").read_text())
+    newer = counter_of(python_of("docs/levels.md"))
+    commands = [b"5", b"reset", *HOSTILE, b"2"]
+    for level, answers in ((0, older.apply([Entry(1, 1, data=data) for data in commands])), (1, None)):
+        given = newer.apply([Entry(index, 1, data=data, level=level) for index, data in enumerate(commands, 1)])
+        assert given == (answers or [b"12", *[b"0"] * (1 + len(HOSTILE)), b"2"])
+    assert (b"".join(older.snapshot()), b"".join(newer.snapshot())) == (b"7", b"2")
+
+
+def test_the_example_with_levels_gets_its_level_from_the_cluster():
+    machine = SessionMachine(counter_of(python_of("docs/levels.md")))
+    assert isinstance(machine.inner, Leveled)
+    assert machine.newest_levels == Levels(NEWEST_LIBRARY_LEVEL, 1)
+    session = put(machine, 1, open_envelope()).value
+    assert put(machine, 2, command_envelope(session, 1, 0, b"5")).payload == b"5"
+    assert put(machine, 3, command_envelope(session, 2, 1, b"reset")).payload == b"5"
+    put(machine, 4, raise_levels_envelope(Levels(0, 1)))
+    assert put(machine, 5, command_envelope(session, 3, 2, b"reset")).payload == b"0"
+
+
+def put(machine, index, data):
+    (answer,) = machine.apply([Entry(index, 1, data=data)])
+    return decode_answer(answer)
 
 
 def test_both_columns_of_the_readme_count():

@@ -20,7 +20,17 @@ def cluster(tmp_path, go_programs):
 @pytest.fixture
 def raftadmins(go_programs):
     """By kind of leader, the ``raftadmin`` of the other kind: runs one command at that leader; OperationError."""
-    commands = {"go": OUR_RAFTADMIN, "py": [str(go_programs["go"] / "raftadmin")]}
+    return _raftadmins(go_programs["go"])
+
+
+@pytest.fixture
+def raftadmins_of_the_day(go_programs):
+    """The same with Go's of the version that raft-grpc-example has pinned all the time."""
+    return _raftadmins(go_programs["raftadmin-1.2.0"])
+
+
+def _raftadmins(folder):
+    commands = {"go": OUR_RAFTADMIN, "py": [str(folder / "raftadmin")]}
 
     def runner(command):
         def run(node, *arguments):

@@ -24,8 +24,10 @@ class Scene:
         self.victim, self.good, self.bad = victim, good, bad
 
     async def stand(self) -> None:
-        """The good peer has our node stand for election."""
-        await self.victim.stub.TimeoutNow(pb.TimeoutNowRequest(rpc_header=self.good.header))
+        """The good peer, as the leader, has our node stand for election."""
+        good, term = self.good.header, self.victim.status.term
+        await self.victim.stub.AppendEntries(pb.AppendEntriesRequest(rpc_header=good, term=term, leader=good.addr))
+        await self.victim.stub.TimeoutNow(pb.TimeoutNowRequest(rpc_header=good))
 
     async def rule(self) -> None:
         """Our node leads."""

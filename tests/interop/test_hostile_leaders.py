@@ -164,13 +164,14 @@ def test_heartbeats_are_answered_while_a_disk_write_hangs(run: Callable, monkeyp
     run(scenario)
 
 
-def test_timeout_now_from_members_makes_one_candidate_once(run: Callable) -> None:
-    """However many say it: the term rises by one, and a leader of a later term is followed."""
+def test_timeout_now_makes_one_candidate_once(run: Callable) -> None:
+    """However often it is said: the term rises by one, and a leader of a later term is followed."""
 
     async def scenario(v: Victim) -> None:
-        call = pb.TimeoutNowRequest(rpc_header=header(OTHER))
-        answers = await asyncio.gather(*(v.stub.TimeoutNow(call) for _ in range(200)))
-        assert len(answers) == 200
+        call = pb.TimeoutNowRequest(rpc_header=header())
+        answers = await asyncio.gather(*(v.stub.TimeoutNow(call) for _ in range(200)), return_exceptions=True)
+        obeyed = [answer for answer in answers if isinstance(answer, pb.TimeoutNowResponse)]
+        assert (len(answers), len(obeyed)) == (200, 1)
         assert (v.status.role, v.status.term) == (Role.CANDIDATE, TERM + 1)
         await v.lead(TERM + 2)
         assert (v.status.role, v.status.term) == (Role.FOLLOWER, TERM + 2)
@@ -196,7 +197,7 @@ def test_the_last_term_of_all_leaves_the_node_running(run: Callable, tmp_path) -
     async def scenario(v: Victim) -> None:
         await v.lead(last)
         assert v.status.term == last
-        await v.stub.TimeoutNow(pb.TimeoutNowRequest(rpc_header=header(OTHER)))
+        await v.stub.TimeoutNow(pb.TimeoutNowRequest(rpc_header=header()))
         assert v.status.role is Role.CANDIDATE
         commands = v.machine.commands.copy()
         await v.node.stop()

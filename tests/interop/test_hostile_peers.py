@@ -335,12 +335,13 @@ def test_nobody_unseats_a_leader_that_is_heard(victim: Victim, run: Callable, se
     [
         (None, "rpc_header is missing"),
         (header(version=4), WRONG_VERSION),
-        (header(STRANGER), "'nobody' is no member, so it cannot hand leadership over"),
-        (header(Server("", "")), "'' is no member"),
+        (header(STRANGER), f"'nobody' does not lead term {TERM}, so it cannot hand leadership over"),
+        (header(OTHER), f"'{OTHER.id}' does not lead term {TERM}"),
+        (header(Server("", "")), f"'' does not lead term {TERM}"),
         (header(Server("a", "h:1")), "another server calls itself a"),
     ],
 )
-def test_only_members_may_say_timeout_now(victim: Victim, run: Callable, announced: pb.RPCHeader, text: str) -> None:
+def test_only_the_leader_may_say_timeout_now(victim: Victim, run: Callable, announced: pb.RPCHeader, text: str) -> None:
     async def scenario() -> None:
         before = victim.standing()
         calls = [refusal(victim.stub.TimeoutNow(pb.TimeoutNowRequest(rpc_header=announced))) for _ in range(50)]
@@ -487,7 +488,7 @@ def test_a_thousand_calls_at_once_are_all_answered(victim: Victim, run: Callable
             "rpc_header is missing",
             "RequestVoteResponse",
             "RequestPreVoteResponse",
-            "'nobody' is no member, so it cannot hand leadership over",
+            f"'nobody' does not lead term {TERM}, so it cannot hand leadership over",
         }
         assert (victim.status.term, victim.status.role) == (TERM, Role.FOLLOWER)
 

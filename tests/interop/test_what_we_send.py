@@ -121,6 +121,9 @@ def check_append(message: pb.AppendEntriesRequest) -> None:
 
 def check_snapshot(message: pb.InstallSnapshotRequest) -> None:
     check_configuration(message.configuration)
+    members = msgspec.msgpack.decode(message.configuration)["Servers"]
+    voters = [raw(s["Address"]) for s in members if s["Suffrage"] == 0]
+    rule(message.peers == bytes([0x90 | len(voters)]) + b"".join(voters), "no peers, of which old nodes die")
     rule(message.snapshot_version == 1 and message.size >= 0, "another version or size")
     rule(message.configuration_index <= message.last_log_index, "a configuration from after the snapshot")
     rule(message.last_log_term <= message.term, "a snapshot from after its leader's term")
@@ -294,6 +297,7 @@ VIOLATIONS: dict[str, tuple[object, str, Callable[..., Any]]] = {
     "no rpc_header in a pre-vote": without("encode_request_pre_vote", "rpc_header"),
     "no rpc_header in TimeoutNow": without("encode_timeout_now", "rpc_header"),
     "no rpc_header in a snapshot": without("encode_install_snapshot", "rpc_header"),
+    "no peers in a snapshot": without("encode_install_snapshot", "peers"),
     "no rpc_header on a snapshot's data": without("encode_snapshot_data", "rpc_header"),
     "no rpc_header in a response": without("encode_response", "rpc_header"),
     "another protocol version": (wire, "PROTOCOL_VERSION", 2),  # type: ignore[dict-item]

@@ -1,4 +1,4 @@
-"""Clusters of the word tracker whose nodes run on HashiCorp Raft ("go", "go-1.7.0") or on ours ("py")."""
+"""Clusters of the word tracker whose nodes run on HashiCorp Raft ("go", "go-1.5.0") or on ours ("py")."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class WordsNode:
             flags = [self.id, self.address, self.folder, self.audit, SNAPSHOT_ENTRIES, TRAILING_ENTRIES]
             return [sys.executable, str(HERE / "words_node.py"), *map(str, flags)]
         return [
-            str(self.programs[self.kind] / "matchengine-hashicorp"),
+            str(self.programs[self.kind] / "wordtracker"),
             f"--raft_id={self.id}",
             f"--address={self.address}",
             f"--raft_data_dir={self.folder}",

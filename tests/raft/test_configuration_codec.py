@@ -12,6 +12,7 @@ from matchengine.raft.configuration import (
     check_configuration,
     decode_configuration,
     encode_configuration,
+    encode_peers,
 )
 from matchengine.raft.proposals import ChangeKind, ChangeMembership
 from matchengine.raft.types import Configuration, Server, Suffrage
@@ -44,6 +45,22 @@ def test_golden_bytes(name: str) -> None:
     configuration, data = GOLDEN[name]
     assert encode_configuration(configuration).hex() == data
     assert decode_configuration(bytes.fromhex(data)) == configuration
+
+
+@pytest.mark.parametrize(
+    ("configuration", "data"),
+    [
+        (
+            Configuration((*TWO.servers[:1], Server("nodeB", "127.0.0.1:50052"))),
+            "92af3132372e302e302e313a3530303531af3132372e302e302e313a3530303532",
+        ),
+        (TWO, "91af3132372e302e302e313a3530303531"),
+        (EMPTY, "c0"),
+    ],
+    ids=["two voters", "a voter and a non-voter", "empty"],
+)
+def test_the_peers_of_old_versions_are_the_voters_addresses(configuration: Configuration, data: str) -> None:
+    assert encode_peers(configuration).hex() == data
 
 
 NAMES = st.text(min_size=1, max_size=50)

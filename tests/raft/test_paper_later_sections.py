@@ -142,10 +142,12 @@ def test_thesis_4_2_3_who_hears_a_leader_refuses() -> None:
 
 
 def test_strangers_get_no_vote_and_change_no_term() -> None:
-    """A server that is no member, and whose log cannot hold the news that it is one."""
+    """A server that is no member, and whose log cannot hold the news that it is one; one without id and address."""
     bench = Bench(1)
     assert bench.ask(RequestVote(9, 2, 1), "n9") == RequestVoteResponse(1, False)
-    assert bench.ask(RequestVote(9, 9, 9), "") == RequestVoteResponse(1, False)
+    bench.raft.step(Received(9, "", "", RequestVote(9, 9, 9)))
+    bench.pump()
+    assert bench.responses[9].response == RequestVoteResponse(1, False)
 
 
 def test_thesis_4_1_a_candidate_with_a_newer_log_may_be_a_stranger() -> None:
@@ -464,9 +466,12 @@ def test_thesis_3_10_only_another_voter_can_be_the_target(target: str) -> None:
 
 
 def test_thesis_3_10_timeout_now_skips_the_pre_vote() -> None:
-    """Only a member may say it; a stranger is refused."""
+    """Only the leader of the current term may say it; another member would merely cost the cluster its leader."""
     bench = Bench()
-    assert "'n9' is no member" in bench.receive(TimeoutNow(), "n9").error
+    assert "'n2' does not lead term 1" in bench.receive(TimeoutNow(), "n2").error
+    bench.ask(AppendEntries(1), "n2")
+    for other in ("n3", "n9"):
+        assert f"'{other}' does not lead term 1" in bench.receive(TimeoutNow(), other).error
     assert bench.status.role is Role.FOLLOWER
     bench.ask(TimeoutNow(), "n2")
     assert bench.status.role is Role.CANDIDATE

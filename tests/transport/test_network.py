@@ -242,12 +242,13 @@ class Foreign(RaftTransportServicer):
     ("code", "text", "outcome"),
     [
         (grpc.StatusCode.UNKNOWN, "unexpected command: rpc", "too old"),
-        (grpc.StatusCode.UNIMPLEMENTED, "Method not implemented!", "unanswered"),
+        (grpc.StatusCode.UNIMPLEMENTED, "unknown method RequestPreVote for service RaftTransport", "too old"),
+        (grpc.StatusCode.UNAVAILABLE, "connection refused", "unanswered"),
         (grpc.StatusCode.UNKNOWN, "EOF", "unanswered"),
         (grpc.StatusCode.CANCELLED, "gone", "unanswered"),
     ],
 )
-async def test_only_the_text_tells_a_peer_without_pre_votes(world, code, text, outcome):
+async def test_a_peer_without_pre_votes_says_so_by_code_or_text(world, code, text, outcome):
     async with world() as w:
         peer = await w.serve_with(lambda s: add_RaftTransportServicer_to_server(Foreign(code, text), s))
         assert await w.send(peer, RequestPreVote(1, 1, 1)) == outcome

@@ -56,7 +56,7 @@ SNAPSHOT = SnapshotMeta(9, 4, Configuration((Server("n1", "h:1"),)), 2, 5)
         (wire.encode_response(HEADER, InstallSnapshotResponse(5, True)), "1005 1801"),
         (
             wire.encode_install_snapshot(HEADER, InstallSnapshot(5, SNAPSHOT), 5),
-            f"1005 1a03683a31 2009 2804 3a27 {CONFIGURATION_BYTES} 4002 4805 5801",
+            f"1005 1a03683a31 2009 2804 3205 91a3683a31 3a27 {CONFIGURATION_BYTES} 4002 4805 5801",
         ),
     ],
 )
@@ -138,6 +138,7 @@ def test_entry_without_stamp_carries_none():
         (pb.RPCHeader(protocol_version=4), "operation not supported with current protocol version"),
         (pb.RPCHeader(protocol_version=3, id=b"x" * 1025), "rpc_header.id: 1025 bytes are more than 1024"),
         (pb.RPCHeader(protocol_version=3, addr=b"\xff"), "rpc_header.addr: not UTF-8"),
+        (pb.RPCHeader(protocol_version=3, id=b"\0h:1"), "rpc_header.id: .* contains NUL"),
     ],
 )
 def test_refused_headers(header, text):

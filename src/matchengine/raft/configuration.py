@@ -44,6 +44,21 @@ def encode_configuration(configuration: Configuration) -> bytes:
     return bytes(out)
 
 
+def encode_peers(configuration: Configuration) -> bytes:
+    """The addresses of the voters, in the bytes that HashiCorp Raft had for a membership before its protocol 2.
+
+    Version 1.1.2 over the gRPC transport of its day reads nothing else of a snapshot, and dies of nothing at all.
+    """
+    addresses = [server.address.encode() for server in configuration.servers if server.suffrage is Suffrage.VOTER]
+    if not addresses:
+        return b"\xc0"
+    out = bytearray()
+    _put_head(out, len(addresses), 0x90, 0xDC)
+    for address in addresses:
+        _put_raw(out, address)
+    return bytes(out)
+
+
 def _put_head(out: bytearray, length: int, fix: int, wide: int) -> None:
     if length < 16:
         out.append(fix | length)

@@ -70,6 +70,10 @@ class Core:
         self.role = Role.FOLLOWER
         self.leader_id: ServerId = ""
         self.leader_address = ""
+        #: Who leads the current term, also after this server has given it up; ``""`` when it was never told.
+        self.leader_of_term: ServerId = ""
+        #: Whether that leader announces an address but no id.
+        self.leader_is_nameless = False
         self.now = 0
         self.contact = 0
         #: Requests that no correct cluster sends, for example a second leader of one term.
@@ -88,6 +92,8 @@ class Core:
 
     def _adopt(self, term: Term, voted_for: ServerId) -> None:
         self.writes.save(HardState(term, voted_for), new_term=term != self.term)
+        if term != self.term:
+            self.leader_of_term = ""
         self.term = term
         self.voted_for = voted_for
 
@@ -108,6 +114,9 @@ class Core:
     def set_leader(self, leader_id: ServerId, leader_address: str = "") -> None:
         """Remember who leads."""
         self.leader_id = leader_id
+        if leader_id:
+            self.leader_of_term = leader_id
+            self.leader_is_nameless = False
         if leader_id and not leader_address:
             server = self.membership.latest.get(leader_id)
             leader_address = server.address if server else ""

@@ -21,6 +21,7 @@ def accept_leader(core: Core, received: Received, request: AppendEntries | Insta
         return False
     if request.term > core.term or core.role is not Role.FOLLOWER or core.leader_id != received.sender:
         core.follow(request.term, received.sender, received.sender_address)
+        core.leader_is_nameless = received.is_nameless
     return True
 
 

@@ -71,6 +71,14 @@ class Membership:
         """Whether this id is a member, or nobody is (a server that was never told its cluster)."""
         return not self.latest.servers or self.latest.get(server_id) is not None
 
+    def at(self, address: str) -> ServerId:
+        """The id of the server at ``address`` in the newest configuration that has one; ``""`` without any."""
+        for _, configuration in reversed(self._history):
+            for server in configuration.servers:
+                if server.address == address:
+                    return server.id
+        return ""
+
     def may_stand(self, server_id: ServerId) -> bool:
         """Whether this id may lead: it votes, or did before a change that may never be committed.
 

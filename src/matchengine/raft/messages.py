@@ -118,13 +118,15 @@ Response: TypeAlias = (
 class Received(msgspec.Struct, frozen=True, gc=False):
     """A peer's request arrived.  ``token`` names the call; exactly one ``Respond`` carries it back.
 
-    ``sender`` and ``sender_address`` are the ids that the peer announced (may be ``""``).
+    ``sender`` and ``sender_address`` are the id and the address that the peer announced (may be ``""``).
+    ``is_nameless`` (local) is set where it announced no id and ``sender`` was found by its address.
     """
 
     token: int
     sender: ServerId
     sender_address: str
     request: Request
+    is_nameless: bool = False
 
 
 class Answered(msgspec.Struct, frozen=True, gc=False):
@@ -138,8 +140,8 @@ class Answered(msgspec.Struct, frozen=True, gc=False):
 class Unanswered(msgspec.Struct, frozen=True, gc=False):
     """The call failed or its deadline passed.
 
-    ``too_old`` is set when the peer says that it does not know pre-votes ("unexpected
-    command"), which counts as a grant.
+    ``too_old`` is set when the peer says that it does not know pre-votes ("unexpected command", or gRPC's
+    UNIMPLEMENTED), which counts as a grant.
     """
 
     peer: ServerId

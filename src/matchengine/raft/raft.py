@@ -48,6 +48,7 @@ from matchengine.raft.proposals import (
     TransferLeadership,
 )
 from matchengine.raft.ready import Done, Ready
+from matchengine.raft.senders import identified, may_hand_over
 from matchengine.raft.status import Status, status_of
 from matchengine.raft.types import Configuration, Entry, EntryType, HardState, Restored, Role
 from matchengine.raft.voting import answer_pre_vote, answer_vote
@@ -201,14 +202,15 @@ class Raft:
     # --- events ----------------------------------------------------------------------------
 
     def _received(self, event: Received) -> None:
+        event = identified(self._core, event)
         request = event.request
+        if event.sender_address == self._core.config.address and (event.is_nameless or event.sender != self._core.id):
+            # To HashiCorp Raft the address is the server; clients would be sent from here to here.
+            self._core.contradict(event.token, f"{event.sender_address} is the address of {self._core.id}")
+            return
         if event.sender == self._core.id:
             # It would be followed as if we led, and be given the vote that we gave ourselves.
             self._core.contradict(event.token, f"another server calls itself {event.sender}, too")
-            return
-        if event.sender_address == self._core.config.address:
-            # To HashiCorp Raft the address is the server; clients would be sent from here to here.
-            self._core.contradict(event.token, f"{event.sender_address} is the address of {self._core.id}")
             return
         match request:
             case AppendEntries():
@@ -223,11 +225,15 @@ class Raft:
                 self._timeout_now(event)
 
     def _timeout_now(self, event: Received) -> None:
-        """Stand at once if a member says so (thesis section 3.10), unless this server does already."""
+        """Stand at once if the leader says so (thesis section 3.10), unless this server does already.
+
+        Another's call would only cost the cluster its leader.  One that is late, of a leader of an earlier term, is no
+        contradiction.
+        """
         core = self._core
-        is_known = core.leader_id == event.sender or core.membership.latest.get(event.sender) is not None
-        if not is_known or not event.sender:
-            core.contradict(event.token, f"{event.sender!r} is no member, so it cannot hand leadership over")
+        if not may_hand_over(core, event):
+            text = f"{event.sender!r} does not lead term {core.term}, so it cannot hand leadership over"
+            core.outbox.fail(event.token, text)
             return
         if core.role in (Role.FOLLOWER, Role.PRE_CANDIDATE) and self._candidacy.is_electable:
             self._candidacy.stand(leadership_transfer=True)

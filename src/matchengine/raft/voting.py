@@ -12,6 +12,7 @@ from matchengine.raft.messages import (
     RequestVote,
     RequestVoteResponse,
 )
+from matchengine.raft.senders import ballot_name
 from matchengine.raft.types import ServerId
 
 Ballot: TypeAlias = RequestVote | RequestPreVote
@@ -24,9 +25,9 @@ def answer_vote(core: Core, received: Received, request: RequestVote) -> None:
     if _may_disturb(core, candidate, request, override=request.leadership_transfer) and request.term >= core.term:
         if request.term > core.term:
             core.follow(request.term)
-        granted = core.voted_for in ("", candidate) and _deserves_vote(core, candidate, request)
+        granted = core.voted_for in ("", ballot_name(received)) and _deserves_vote(core, candidate, request)
     if granted:
-        core.vote(candidate)
+        core.vote(ballot_name(received))
         core.hear()
     core.respond(received.token, RequestVoteResponse(core.term, granted))
 

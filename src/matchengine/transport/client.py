@@ -38,7 +38,7 @@ from matchengine.transport.wire import (
 from matchengine.wire import raft_transport_pb2 as pb
 from matchengine.wire.raft_transport_pb2_grpc import RaftTransportStub
 
-#: What HashiCorp's nodes say to a request that they are too old for.
+#: What HashiCorp's nodes say over its own transport to a request that they are too old for.
 _UNEXPECTED_COMMAND: Final = "unexpected command"
 #: Small calls to one peer that may be on their way.
 _MAX_CALLS: Final = 64
@@ -53,6 +53,8 @@ _CHANNEL_OPTIONS: Final = (
     # The most that a stock gRPC server accepts; the core keeps far below.
     ("grpc.max_send_message_length", 4 * 1024 * 1024),
     ("grpc.enable_retries", 0),
+    # A name that has moved to another address is looked up again this often, not every 30 s.
+    ("grpc.dns_min_time_between_resolutions_ms", 1000),
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", _MAX_BACKOFF_MS),
     # Go servers hang up on clients that ping more often than every five minutes; deadlines find dead peers sooner.
@@ -278,6 +280,11 @@ def _reason(error: BaseException) -> str:
 
 
 def _is_too_old(request: Request, error: BaseException) -> bool:
+    """Whether the peer does not know pre-votes; HashiCorp's transport has them since 1.6.
+
+    Taken for silence, no server of ours could win where one of the others is down.  The most that it can do wrongly is
+    to let a candidate stand that gets no vote.
+    """
     if not isinstance(request, RequestPreVote) or not isinstance(error, grpc.aio.AioRpcError):
         return False
-    return _UNEXPECTED_COMMAND in (error.details() or "")
+    return error.code() is grpc.StatusCode.UNIMPLEMENTED or _UNEXPECTED_COMMAND in (error.details() or "")

@@ -13,7 +13,7 @@ from typing import Any, Final
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from matchengine.raft.configuration import decode_configuration, encode_configuration
+from matchengine.raft.configuration import decode_configuration, encode_configuration, encode_peers
 from matchengine.raft.messages import (
     AppendEntries,
     AppendEntriesResponse,
@@ -69,7 +69,10 @@ def decode_header(message: Any) -> tuple[str, str]:
         raise WireError("operation not supported with current protocol version")
     # Nodes of older versions announce their address in the request only.
     address = header.addr or getattr(message, "leader", b"") or getattr(message, "candidate", b"")
-    return _name("rpc_header.id", header.id), _name("rpc_header.addr", address)
+    sender = _name("rpc_header.id", header.id)
+    if "\0" in sender:
+        raise WireError(f"rpc_header.id: {sender!r} contains NUL")
+    return sender, _name("rpc_header.addr", address)
 
 
 def _excerpt(name: bytes) -> str:
@@ -138,6 +141,7 @@ def encode_install_snapshot(header: pb.RPCHeader, request: InstallSnapshot, size
         leader=header.addr,
         last_log_index=snapshot.index,
         last_log_term=snapshot.term,
+        peers=encode_peers(snapshot.configuration),
         configuration=encode_configuration(snapshot.configuration),
         configuration_index=snapshot.configuration_index,
         size=size,

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -10,10 +9,11 @@ import (
 
 	transport "github.com/Jille/raft-grpc-transport"
 	"github.com/hashicorp/raft"
-	boltdb "github.com/hashicorp/raft-boltdb"
 	wal "github.com/hashicorp/raft-wal"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+
+	"matchengine/engines/hashicorp/internal/membership"
 )
 
 const (
@@ -21,11 +21,10 @@ const (
 	entriesCached = 512
 )
 
-// node is HashiCorp Raft with its stores and its transport.
+// node is HashiCorp Raft with its transport.
 type node struct {
 	raft      *raft.Raft
 	transport *transport.Manager
-	stores    *stores
 }
 
 // stores are what Raft keeps on disk.
@@ -34,26 +33,6 @@ type stores struct {
 	stable    raft.StableStore
 	snapshots *snapshotStore
 	closers   []io.Closer
-}
-
-// openBolt opens what HashiCorp Raft's gRPC example has: a log and a stable store in boltdb, snapshots in files.
-func openBolt(folder string) (*stores, error) {
-	if err := claim(folder); err != nil {
-		return nil, err
-	}
-	logs, err := boltdb.NewBoltStore(filepath.Join(folder, "logs.dat"))
-	if err != nil {
-		return nil, fmt.Errorf("log store in %s: %w", folder, err)
-	}
-	stable, err := boltdb.NewBoltStore(filepath.Join(folder, "stable.dat"))
-	if err != nil {
-		return nil, fmt.Errorf("stable store in %s: %w", folder, err)
-	}
-	snapshots, err := openSnapshots(folder, os.Stderr, func(error) {}) // as the original: Raft says it and goes on
-	if err != nil {
-		return nil, fmt.Errorf("snapshot store in %s: %w", folder, err)
-	}
-	return &stores{logs, stable, snapshots, []io.Closer{logs, stable}}, nil
 }
 
 // segmentBytes is the length of the log's files, each of which takes its room at once.  Every cut of the log's end begins
@@ -91,11 +70,11 @@ func openNode(s settings, machine raft.FSM, kept *stores) (*node, error) {
 		return nil, fmt.Errorf("raft: %w", err)
 	}
 	if s.bootstrap {
-		if err := bootstrap(r, s); err != nil {
+		if err := membership.Found(r, s.raftID, s.address); err != nil {
 			return nil, err
 		}
 	}
-	return &node{r, peers, kept}, nil
+	return &node{r, peers}, nil
 }
 
 func configure(s settings) *raft.Config {
@@ -107,30 +86,9 @@ func configure(s settings) *raft.Config {
 	config.ElectionTimeout = s.electionTimeout
 	config.LeaderLeaseTimeout = s.leaseTimeout
 	config.CommitTimeout = s.commitTimeout
-	if s.stateMachine == "bridge" {
-		config.BatchApplyCh = true      // proposals that wait together are written together
-		config.ShutdownOnRemove = false // whether a removed node ends is for the other half to say
-	}
+	config.BatchApplyCh = true      // proposals that wait together are written together
+	config.ShutdownOnRemove = false // whether a removed node ends is for the other half to say
 	return config
-}
-
-// claim makes the node's directory, and refuses one that a node of the other engine owns.
-func claim(folder string) error {
-	if _, err := os.Stat(filepath.Join(folder, "node.json")); err == nil {
-		return fmt.Errorf("%s: the directory belongs to another engine (it has a node.json); choose an empty one", folder)
-	}
-	return os.MkdirAll(folder, 0o755)
-}
-
-// bootstrap founds a cluster; doing so again is no error, so that the flag may stay in a start script.
-func bootstrap(r *raft.Raft, s settings) error {
-	self := raft.Server{ID: raft.ServerID(s.raftID), Address: raft.ServerAddress(s.address)}
-	err := r.BootstrapCluster(raft.Configuration{Servers: []raft.Server{self}}).Error()
-	if errors.Is(err, raft.ErrCantBootstrap) {
-		log.Printf("--raft_bootstrap: the node has a cluster already; nothing to do")
-		return nil
-	}
-	return err
 }
 
 // undoHalfBootstrap makes a node that was killed while it founded its cluster able to found it: Raft writes the term before
@@ -150,21 +108,4 @@ func undoHalfBootstrap(kept *stores) error {
 	}
 	log.Printf("--raft_bootstrap: was cut short the last time, and is done again")
 	return kept.stable.SetUint64([]byte(currentTerm), 0)
-}
-
-func (n *node) handOver() {
-	if n.raft.State() != raft.Leader {
-		return
-	}
-	if err := n.raft.LeadershipTransfer().Error(); err != nil {
-		log.Printf("leadership was not handed over: %v", err)
-	}
-}
-
-func (n *node) close() error {
-	errs := []error{n.raft.Shutdown().Error()}
-	for _, store := range n.stores.closers {
-		errs = append(errs, store.Close())
-	}
-	return errors.Join(errs...)
 }

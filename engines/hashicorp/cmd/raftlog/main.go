@@ -26,6 +26,21 @@ type line struct {
 	Data  string `json:"data"`
 }
 
+// kinds are the names of log types, which the oldest versions of HashiCorp Raft do not tell.
+var kinds = map[raft.LogType]string{
+	raft.LogCommand:       "LogCommand",
+	raft.LogNoop:          "LogNoop",
+	raft.LogBarrier:       "LogBarrier",
+	raft.LogConfiguration: "LogConfiguration",
+}
+
+func nameOf(kind raft.LogType) string {
+	if name, ok := kinds[kind]; ok {
+		return name
+	}
+	return fmt.Sprintf("type %d", kind)
+}
+
 func main() {
 	if len(os.Args) != 2 {
 		log.Fatal("usage: raftlog DIRECTORY-OF-A-NODE")
@@ -80,7 +95,7 @@ func printLog(folder string, output *json.Encoder) error {
 		if err != nil {
 			return fmt.Errorf("entry %d: %w", index, err)
 		}
-		if err := output.Encode(line{index, entry.Term, entry.Type.String(), hex.EncodeToString(entry.Data)}); err != nil {
+		if err := output.Encode(line{index, entry.Term, nameOf(entry.Type), hex.EncodeToString(entry.Data)}); err != nil {
 			return err
 		}
 	}

@@ -50,7 +50,6 @@ def command_line(program: Path, config: NodeConfig, *, bridge: Path, data: Path)
     """How the program is called: ``bridge`` is the folder of the sockets, ``data`` is its own."""
     timing = config.timing
     options = {
-        "fsm": "bridge",
         "bridge": bridge,
         "raft_id": config.id,
         "address": config.address,
