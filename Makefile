@@ -13,6 +13,8 @@ PARTS ?=
 WORKERS ?= 2
 FUZZ_SECONDS ?= 60
 SIM_SECONDS ?= 60
+ROUNDS ?= 10
+VERSIONS ?=
 CHAOS_MINUTES ?= 5
 
 VENV := .venv
@@ -27,7 +29,7 @@ ENGINE_MODULE := engines/hashicorp
 ENGINE := build/engine
 EXAMPLE_GO := Mmatchengine/wire/example.proto=matchengine/engines/hashicorp/examplepb
 
-.PHONY: help venv demo test crash fuzz sim chaos check check-proto format proto proto-go engine bench install clean
+.PHONY: help venv demo test crash fuzz sim interop chaos check check-proto format proto proto-go engine bench install clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +67,9 @@ sim: $(STAMP) ## Simulate fresh seeds for SIM_SECONDS, and print the seed of any
 chaos: $(STAMP) ## Real processes under faults for CHAOS_MINUTES, then as long a soak without kills; needs root
 	$(BIN)/matchengine chaos --minutes $(CHAOS_MINUTES)
 	$(BIN)/matchengine chaos --minutes $(CHAOS_MINUTES) --faults network,clients
+
+interop: $(STAMP) ## Old versions of HashiCorp Raft beside our nodes, ROUNDS times; VERSIONS="1.1.2 1.5.0" runs some
+	$(BIN)/python tests/interop/campaign.py --rounds $(ROUNDS) $(if $(VERSIONS),--versions $(VERSIONS))
 
 check: $(STAMP) check-proto ## Format, lint, types, imports, generated code
 	$(BIN)/ruff format --check
