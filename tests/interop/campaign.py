@@ -27,6 +27,10 @@ from words_cluster import WordsCluster
 from go_programs import GoPrograms
 
 
+#: Rounds of kills between those with transfers and snapshots.
+OTHERS_EVERY = 3
+
+
 def kills(cluster: WordsCluster) -> list[tuple[str, Callable[[], float]]]:
     """Each kind of kill that the cluster can stand, with its name; a call says how long nobody led."""
     found: list[tuple[str, Callable[[], float]]] = [("all at once", lambda: scenes.kill_all(cluster))]
@@ -62,11 +66,12 @@ class Tally:
         return f"{told}; without a leader after it was killed for {waits}"
 
 
-def one_round(cluster: WordsCluster, tally: Tally) -> None:
-    tally.play("transfers", lambda: scenes.leadership_goes_back_and_forth(cluster))
+def one_round(cluster: WordsCluster, tally: Tally, number: int) -> None:
     for name, kill in kills(cluster):
         tally.play(name, kill)
-    tally.play("snapshots", lambda: scenes.snapshots_travel_both_ways(cluster))
+    if number % OTHERS_EVERY == 0:
+        tally.play("transfers", lambda: scenes.leadership_goes_back_and_forth(cluster))
+        tally.play("snapshots", lambda: scenes.snapshots_travel_both_ways(cluster))
 
 
 def run(kinds: list[str], rounds: int, programs: GoPrograms) -> tuple[bool, Tally]:
@@ -76,8 +81,8 @@ def run(kinds: list[str], rounds: int, programs: GoPrograms) -> tuple[bool, Tall
         cluster = WordsCluster(Path(folder), programs)
         try:
             cluster.found(kinds)
-            for _ in range(rounds):
-                one_round(cluster, tally)
+            for number in range(rounds):
+                one_round(cluster, tally, number)
             if "py" in kinds:
                 tally.play("replaced by ours", lambda: scenes.ours_replace_theirs(cluster))
             tally.play("equal logs", lambda: cluster.check_logs() and None)

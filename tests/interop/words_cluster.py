@@ -32,7 +32,7 @@ CALL_S = 10
 SNAPSHOT_ENTRIES = 100_000  # only when asked for
 TRAILING_ENTRIES = 20
 HAMMERS = 4
-PAUSE = "5ms"  # a load all the while, not as much as the machine can bear
+PAUSE = "20ms"  # a load all the while, not as much as the machine can bear
 CHANNEL_OPTIONS = [
     *(("grpc.initial_reconnect_backoff_ms", 100), ("grpc.min_reconnect_backoff_ms", 100)),
     *(("grpc.max_reconnect_backoff_ms", 200), ("grpc.use_local_subchannel_pool", 1)),
