@@ -14,6 +14,8 @@ from matchengine.service.retriable import retriable
 from matchengine.wire.example_pb2 import AddWordResponse, GetWordsResponse
 from matchengine.wire.example_pb2_grpc import ExampleServicer, add_ExampleServicer_to_server
 
+HERE = "localhost:50051"
+
 
 class WordTracker:
     words = (b"", b"", b"")
@@ -50,9 +52,8 @@ class Example(ExampleServicer):
 
 
 @explained
-def main(*, raft_id, address="localhost:50051", raft_data_dir=Path("data"), raft_bootstrap=False, engine="matchengine"):
-    folder = raft_data_dir / raft_id
-    config = NodeConfig(raft_id, address, folder, bootstrap=raft_bootstrap, timing=HASHICORP, engine=engine)
+def main(*, raft_id, address=HERE, listen="", raft_data_dir=Path("data"), raft_bootstrap=False, engine="matchengine"):
+    config = NodeConfig(raft_id, address, raft_data_dir / raft_id, listen, raft_bootstrap, HASHICORP, engine=engine)
     return run_process(config, WordTracker(), serve(Example().add_to))
 
 

@@ -87,7 +87,7 @@ def test_the_report_stream_can_be_written(path, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--nodes", "2"], "--nodes 2 is none of 0, 1, 3"),
+        (["--nodes", "2"], "--nodes 2: a replay runs on 1 node or 3, or without a cluster (0)"),
         (["--nodes", "-1"], "--nodes -1"),
         (["--nodes", "0", "--batch", "0"], "--batch 0 is not from 1 to"),
         (["--nodes", "0", "--batch", str(MAX_COMMANDS + 1)], f"is not from 1 to {MAX_COMMANDS}"),

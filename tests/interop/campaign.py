@@ -26,7 +26,6 @@ from words_cluster import WordsCluster
 
 from go_programs import GoPrograms
 
-
 #: Rounds of kills between those with transfers and snapshots.
 OTHERS_EVERY = 3
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import socket
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 
 from matchengine.raft.ready import Write
 from matchengine.raft.types import HardState
+from matchengine.runtime.binding import bind_failure
 from matchengine.runtime.config import NodeConfig, is_loopback
 from matchengine.runtime.disk import DiskThread
 from matchengine.runtime.ticker import Ticker
@@ -180,6 +183,8 @@ def test_a_stopped_ticker_is_silent():
         ("address", "h:0", "1 to 65535"),
         ("address", "h:65536", "1 to 65535"),
         ("address", "h:port", "1 to 65535"),
+        ("address", "0.0.0.0:1", "every address of a machine.*listen on this one"),
+        ("address", "[::]:1", "every address of a machine"),
         ("listen", "nowhere", "host:port"),
         ("id", "", "empty"),
         ("session_idle_s", 0.0, "above 0"),
@@ -190,6 +195,29 @@ def test_a_bad_setting_is_refused_by_name(field, value, rule, tmp_path):
     settings = {"id": "a", "address": "127.0.0.1:1", "data_dir": tmp_path, field: value}
     with pytest.raises(ValueError, match=f"{field}.*{rule}"):
         NodeConfig(**settings)
+
+
+def test_every_address_can_be_listened_on(tmp_path):
+    assert NodeConfig("a", "127.0.0.1:1", tmp_path, listen="0.0.0.0:1").listen_address == "0.0.0.0:1"
+
+
+@pytest.mark.parametrize(
+    ("host", "reason"),
+    [
+        ("no-such-name.invalid", r"the name 'no-such-name.invalid' is not known here \(.+\); listen on one that is"),
+        (
+            "192.0.2.1",
+            r"it is no address of this machine; listen on one that is, such as 0.0.0.0:\d+ \(option --listen\)",
+        ),
+        ("127.0.0.1", "the port is in use; end the process that has it, or choose another port"),
+        ("[::ffff:127.0.0.1]", "the port is in use"),
+    ],
+)
+def test_what_cannot_be_bound_says_why_and_what_to_do(host, reason):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"{host}:{other.getsockname()[1]}"
+        text = bind_failure("listen", address)
+    assert re.match(f"listen: cannot bind {re.escape(address)}: {reason}", text), text
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ def test_an_address_in_use_fails_the_start_and_frees_the_directory(tmp_path: Pat
     async def scenario() -> None:
         first = await led(node(tmp_path, Counter()))
         second = node(tmp_path, Counter(), node_id="b", address=first.config.address)
-        with pytest.raises(OSError, match="cannot bind"):
+        with pytest.raises(OSError, match=f"address: cannot bind {first.config.address}: the port is in use; "):
             await second.start()
         await second.stop()
         await first.stop()

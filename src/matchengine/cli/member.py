@@ -18,7 +18,7 @@ from matchengine.client.channels import Channels
 from matchengine.client.leader import LeaderFinder, parse_addresses
 from matchengine.client.pipeline import TIMEOUT_S
 from matchengine.errors import MatchEngineError, RefusedError
-from matchengine.runtime.config import check_address
+from matchengine.runtime.config import check_address, check_reachable
 from matchengine.wire.raft_admin_pb2 import GetConfigurationResponse
 
 T = TypeVar("T")
@@ -45,6 +45,7 @@ def add(id: str, address: str, /, *, addresses: Addresses = DEFAULT_ADDRESSES) -
     if not id:
         raise ValueError("id: '' is empty; it names the new node")
     check_address("address", address)
+    check_reachable("address", address)
 
     async def add_it(admin: Admin, leader: str) -> int:
         await admin.until_joinable(leader, id, address, TIMEOUT_S)

@@ -49,7 +49,7 @@ def node(
     address
         host:port at which others reach this node.
     listen
-        host:port to bind, if it is not `address`.
+        host:port to bind, if it is not `address`: behind NAT or in a container 0.0.0.0:50051, for example.
     bootstrap
         Found a new cluster with this node as its only member; the others are added with `matchengine member add`.
     profile

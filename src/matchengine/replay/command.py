@@ -44,7 +44,7 @@ class ReplayOptions(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         if self.nodes not in NODES:
-            raise InputError(f"--nodes {self.nodes} is none of {', '.join(map(str, NODES))}")
+            raise InputError(f"--nodes {self.nodes}: a replay runs on 1 node or 3, or without a cluster (0)")
         if not 1 <= self.batch <= MAX_COMMANDS:
             raise InputError(f"--batch {self.batch} is not from 1 to {MAX_COMMANDS}, the most that fits a log entry")
         if not MIN_WINDOW <= self.window <= MAX_WINDOW:

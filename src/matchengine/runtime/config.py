@@ -49,6 +49,7 @@ class NodeConfig(msgspec.Struct, frozen=True):
             msgspec.structs.force_setattr(self, "timing", ENGINE_TIMING[self.engine])
         for field, value in (("address", self.address), ("listen", self.listen_address)):
             check_address(field, value)
+        check_reachable("address", self.address)
         if not self.id:
             raise ValueError("id: '' is empty; a node needs an id")
         if self.session_idle_s <= 0:
@@ -72,6 +73,20 @@ def check_address(field: str, value: str) -> None:
         raise ValueError(f"{field}: {value!r} is not of the form host:port")
     if not port.isascii() or not port.isdigit() or len(port) > 5 or not 1 <= int(port) <= 65535:
         raise ValueError(f"{field}: port {port!r} is not a number from 1 to 65535")
+
+
+def check_reachable(field: str, value: str) -> None:
+    """Raise ValueError for an address that stands for all of a machine: it can be bound, but leads nobody to a node."""
+    host = value.rpartition(":")[0].strip("[]")
+    try:
+        is_any = ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return
+    if is_any:
+        raise ValueError(
+            f"{field}: {value!r} is every address of a machine, and leads others nowhere; "
+            "give the one by which they reach the node, and listen on this one (option --listen)"
+        )
 
 
 def is_loopback(address: str) -> bool:

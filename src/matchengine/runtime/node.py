@@ -16,6 +16,7 @@ from matchengine.node.engine import Done, EngineStatus, Outcome, Settle
 from matchengine.raft.proposals import ChangeMembership
 from matchengine.raft.ready import SoftState
 from matchengine.raft.types import Configuration, Index, Role, ServerId, Term
+from matchengine.runtime.binding import bind_failure
 from matchengine.runtime.config import NodeConfig
 from matchengine.runtime.engines import make_engine
 from matchengine.runtime.expiry import SessionExpiry
@@ -108,7 +109,8 @@ class Node:
         try:
             self._server.add_insecure_port(address)
         except RuntimeError as error:
-            raise OSError(f"listen: cannot bind {address}; is the address in use?") from error
+            field = "listen" if self.config.listen else "address"
+            raise OSError(await asyncio.to_thread(bind_failure, field, address)) from error
         # gRPC logs an error of its own when its start is cancelled halfway, as by a SIGTERM; it takes no time.
         await asyncio.shield(self._server.start())
 

@@ -15,7 +15,7 @@ import grpc
 from matchengine.errors import NotLeaderError, RefusedError
 from matchengine.raft.proposals import ChangeKind, ChangeMembership, Reason
 from matchengine.raft.types import Role, Server
-from matchengine.runtime.config import check_address
+from matchengine.runtime.config import check_address, check_reachable
 from matchengine.service.checks import require_at_most
 from matchengine.service.errors import InvalidArgumentError, unary
 from matchengine.service.operations import Operation, Operations
@@ -214,6 +214,7 @@ def _check_address(address: str) -> None:
     require_at_most("address", len(address.encode()), MAX_NAME_BYTES, "bytes")
     try:
         check_address("address", address)
+        check_reachable("address", address)
     except ValueError as error:
         raise InvalidArgumentError(str(error)) from error
 

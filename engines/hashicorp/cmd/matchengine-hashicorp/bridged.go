@@ -33,7 +33,8 @@ func runBridged(s settings, b *bridge) (err error) {
 	}()
 	socket, err := net.Listen("tcp", s.listenAddress())
 	if err != nil {
-		return fmt.Errorf("--address: cannot bind: %w", err)
+		return fmt.Errorf("cannot bind %s: %w; --listen takes an address of this machine where --address is none",
+			s.listenAddress(), err)
 	}
 	if err := os.MkdirAll(s.dataDir, 0o700); err != nil {
 		return err
