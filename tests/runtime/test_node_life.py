@@ -137,6 +137,23 @@ def test_stopping_a_node_that_never_ran_does_nothing(tmp_path: Path, run: Run) -
     run(scenario())
 
 
+def test_no_call_is_cancelled_because_the_node_stops(tmp_path: Path, run: Run) -> None:
+    """Whoever asks a node that stops must hear something after which other nodes are tried."""
+
+    async def scenario() -> None:
+        running = await led(node(tmp_path, Counter()))
+        request = pb.RequestVoteRequest(rpc_header=wire.make_header("b", "h:1"), term=1)
+        async with grpc.aio.insecure_channel(running.config.address) as channel:
+            stub = RaftTransportStub(channel)
+            await stub.RequestVote(request)
+            calls = [stub.RequestVote(request) for _ in range(10)]
+            await running.stop()
+            codes = {await call.code() for call in calls}
+        assert grpc.StatusCode.CANCELLED not in codes, codes
+
+    run(scenario())
+
+
 @pytest.mark.parametrize("lazy", [False, True], ids=["captured", "written"])
 def test_a_snapshot_under_way_when_the_node_stops_is_reported(tmp_path: Path, run: Run, lazy: bool) -> None:
     async def scenario() -> None:

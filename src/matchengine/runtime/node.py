@@ -48,6 +48,10 @@ _SERVER_OPTIONS = (
     ("grpc.http2.lookahead_bytes", 4 * 1024 * 1024),
 )
 
+#: How long services answer, and health says no, after Raft has ended.  gRPC ends a call that has arrived and was not
+#: taken up with CANCELLED, on which no client would try another node.
+_FAREWELL_S = 0.1
+
 
 class Node:
     """One server of a cluster that replicates ``machine``.
@@ -148,7 +152,7 @@ class Node:
         self._engine.stop(StoppedError("the node was asked to stop"))
         self._loop.call_soon(self._set_leading, False)  # no error of a watcher may keep the node from stopping
         self._shut.set()
-        await asyncio.sleep(linger_s)
+        await asyncio.sleep(max(linger_s, _FAREWELL_S))
         await self._server.stop(grace=0.5)
         await self._reader.close()
         await self._engine.close()
