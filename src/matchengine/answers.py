@@ -13,6 +13,8 @@ Answer: TypeAlias = bytes | tuple[bytes, ...]
 
 #: Chunks are at most about this large, and what is not larger is not divided.
 CHUNK_BYTES: Final = 1024 * 1024
+#: The largest answer that fits one message between nodes and clients.
+MAX_MESSAGE_BYTES: Final = 1024 * 1024 * 1024
 
 
 def from_chunks(chunks: tuple[bytes, ...]) -> Answer:
@@ -33,6 +35,11 @@ def size_of(answer: Answer) -> int:
 def whole(answer: Answer) -> bytes:
     """All of it in one piece: for what is known to be small, or where one message has to hold it."""
     return answer if isinstance(answer, bytes) else b"".join(answer)
+
+
+def head(answer: Answer, size: int) -> bytes:
+    """Its first ``size`` bytes, or fewer if there are no more."""
+    return answer[:size] if isinstance(answer, bytes) else next(pieces(answer, size), b"")
 
 
 def behind(answer: Answer, header: int) -> Answer:

@@ -51,7 +51,11 @@ class Recorder:
 
 
 class FakeCluster:
-    """``fault(node, sequence)`` may return "drop" (execute, then break off) or "refuse" (break off at once)."""
+    """``fault(node, sequence)`` may return "drop" (execute, then break off) or "refuse" (break off at once).
+
+    Streams answer in slices of ``slice_bytes``, unless that is 0, as with nodes from before slices.  ``cut(node,
+    position)`` says where to break off, and ``sent`` notes every slice.
+    """
 
     def __init__(self, limits=DEFAULT_LIMITS):
         self.recorder = Recorder()
@@ -60,6 +64,9 @@ class FakeCluster:
         self.nodes = []
         self.leader = None
         self.fault = lambda node, sequence: ""
+        self.slice_bytes = 0
+        self.cut = lambda node, position: False
+        self.sent = []
         self.keep_alives = asyncio.Queue()
 
     async def add_node(self):
@@ -156,7 +163,24 @@ class FakeNode(SessionsServicer, MachineServicer, ClusterServicer):
         self.streams += 1
         async for request in requests:
             await self._must_lead(context)
-            yield await self._apply(request, context)
+            response = await self._apply(request, context)
+            for part in self._slices(request, response):
+                if self.cluster.cut(self, part.position):
+                    await context.abort(grpc.StatusCode.UNAVAILABLE, "the node is stopping")
+                self.cluster.sent.append((self, part.position))
+                yield part
+
+    def _slices(self, request, response):
+        size = self.cluster.slice_bytes
+        if not (size and request.slices and response.answer):
+            return [response]
+        whole, parts = response.answer, []
+        for at in range(request.position, len(whole), size):
+            part = machine_pb2.ApplyResponse()
+            part.CopyFrom(response)
+            part.answer, part.position, part.more = whole[at : at + size], at, at + size < len(whole)
+            parts.append(part)
+        return parts
 
     async def Query(self, request, context):
         await self.awake.wait()

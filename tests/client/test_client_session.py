@@ -1,6 +1,7 @@
 """The client: the leader found and followed, every command exactly once, whatever breaks."""
 
 import asyncio
+import gc
 
 import grpc
 import pytest
@@ -478,3 +479,144 @@ def test_addresses_and_window_are_checked():
         parse_addresses(" , ")
     with pytest.raises(ValueError, match="window: 0"):
         Client("a:1", window=0)
+
+
+# --- answers in slices ---------------------------------------------------------------------
+
+LONG = b"a command whose answer has many slices"
+
+
+def test_an_answer_in_slices_is_put_together(fake_cluster):
+    async def scenario():
+        async with fake_cluster(1) as cluster, Client(addresses(cluster)) as client:
+            cluster.slice_bytes = 5
+            assert await send_all(client, [LONG, b"x", LONG]) == [b"did " + LONG, b"did x", b"did " + LONG]
+            assert len(cluster.sent) == 9 + 1 + 9
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("knows_slices", [True, False])
+def test_a_broken_answer_goes_on_where_it_stopped_whoever_leads(fake_cluster, knows_slices):
+    """Also at a node from before slices, which sends everything again."""
+
+    async def scenario():
+        async with fake_cluster(3) as cluster, Client(addresses(cluster)) as client:
+            cluster.slice_bytes = 5
+            first, second, _ = cluster.nodes
+
+            def cut(node, position):
+                if node is not first or position != 20:
+                    return False
+                cluster.leader = second
+                cluster.slice_bytes = 5 if knows_slices else 0
+                return True
+
+            cluster.cut = cut
+            assert await client.apply(LONG) == b"did " + LONG
+            assert cluster.recorder.commands == [LONG]
+            sent = [position for node, position in cluster.sent if node is second]
+            assert sent == ([20, 25, 30, 35, 40] if knows_slices else [0])
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("slice_bytes", [0, 5])
+def test_slices_are_there_as_they_come(fake_cluster, slice_bytes):
+    async def scenario():
+        async with fake_cluster(1) as cluster, Client(addresses(cluster)) as client:
+            cluster.slice_bytes = slice_bytes
+            parts = [part async for part in client.slices(LONG)]
+            assert b"".join(parts) == b"did " + LONG
+            assert len(parts) == (9 if slice_bytes else 1)
+            with pytest.raises(TypeError, match="command: int is not bytes"):
+                await anext(client.slices(3))
+
+    run(scenario)
+
+
+def test_slices_that_nobody_wants_any_more_do_no_harm(fake_cluster):
+    async def scenario():
+        async with fake_cluster(1) as cluster, Client(addresses(cluster)) as client:
+            cluster.slice_bytes = 5
+            parts = client.slices(LONG)
+            assert await anext(parts) == b"did a"
+            await parts.aclose()
+            assert await client.apply(b"x") == b"did x"
+            cluster.cut = lambda node, position: True
+            parts, complaints = client.slices(LONG), []
+            asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(parts), 0.05)
+            client.session.pursuit.end(StoppedError("enough"))
+            await asyncio.sleep(0)
+            gc.collect()
+            assert not complaints
+
+    run(scenario)
+
+
+class ShiftedLoop(asyncio.SelectorEventLoop):
+    """Time passes when the test says so."""
+
+    now = 0.0
+
+    def time(self):
+        return self.now
+
+    async def passes(self, seconds):
+        self.now += seconds
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("how", ["apply", "slices"])
+def test_the_time_allowed_is_for_each_slice(monkeypatch, how):
+    async def scenario():
+        loop = asyncio.get_running_loop()
+        client, listeners = Client("127.0.0.1:1", timeout_s=10), []
+
+        async def submit(command, heard, *, keeps=True):
+            listeners.append(heard)
+            return loop.create_future()
+
+        async def consume():
+            if how == "apply":
+                return await client.apply(b"x")
+            return [part async for part in client.slices(b"x")]
+
+        monkeypatch.setattr(client.session, "submit", submit)
+        task = asyncio.create_task(consume())
+        await loop.passes(1)
+        for _ in range(5):
+            listeners[0](pb.ApplyResponse(answer=b"x"))
+            await loop.passes(0)
+            await loop.passes(9)
+            assert not task.done()
+        await loop.passes(2)
+        assert task.done()
+        with pytest.raises(UnknownOutcomeError, match="no answer within 10 s"):
+            await task
+        await client.channels.close()
+
+    with asyncio.Runner(loop_factory=ShiftedLoop) as runner:
+        runner.run(scenario())
+
+
+def test_a_session_that_ends_in_the_middle_of_slices_says_so(fake_cluster):
+    async def scenario():
+        async with fake_cluster(1) as cluster, Client(addresses(cluster)) as client:
+            cluster.slice_bytes = 5
+
+            def cut(node, position):
+                if position == 20:
+                    cluster.apply(close_envelope(client.session.session_id))
+                return position == 20
+
+            cluster.cut = cut
+            parts = client.slices(LONG)
+            assert [await anext(parts) for _ in range(4)] == [b"did a", b" comm", b"and w", b"hose "]
+            with pytest.raises(SessionExpiredError):
+                await anext(parts)
+
+    run(scenario)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from matchengine.client.commands import LoneCommand, MovedError
-from matchengine.client.contracts import ATTEMPT_S, Failure, NodeStatus, Opened
+from matchengine.client.contracts import ATTEMPT_S, Failure, NodeStatus, Opened, Slice
 from matchengine.client.errors import SessionExpiredError, SessionRefusedError
 from matchengine.client.pursuit import KEEP_ALIVE_S, Pursuit
 from matchengine.client.search import LeaderSearch
@@ -45,6 +45,8 @@ class FakeCluster:
         self.kept_alive: list[tuple[str, int]] = []
         self.told_alive: list[Callable[[int | Failure], None]] = []
         self.answers: list[tuple[str, Any]] = []
+        self.slices: list[tuple[str, Any]] = []
+        self.known: list[int] = []
         self.errors: list[tuple[MatchEngineError, list[Any]]] = []
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._made = count()
@@ -69,8 +71,13 @@ class FakeCluster:
         self.streams.append(FakeStream(address))
         return self.streams[-1]
 
-    def answered(self, ticket: str, response: Any) -> None:
+    def answered(self, ticket: str, response: Any, known: int) -> None:
         self.answers.append((ticket, response))
+        self.known.append(known)
+
+    def sliced(self, ticket: str, response: Any, known: int) -> None:
+        self.slices.append((ticket, response))
+        self.known.append(known)
 
     def session_opened(self) -> None:
         pass
@@ -401,3 +408,123 @@ def test_the_number_of_a_command_that_may_be_in_the_log_is_not(conversing: Pursu
     with pytest.raises(UnknownOutcomeError, match="sequence 1 was refused after a failure: too large"):
         lone.failed(Failure("too large", may_retry=False))
     assert LoneCommand(conversing.commands).sequence == 2
+
+
+# --- answers in slices ---------------------------------------------------------------------
+
+
+def move_to(cluster: FakeCluster, conversing: Pursuit[bytes, str], address: str) -> int:
+    """The stream breaks, and ``address`` leads; where the answer of the first command is to begin."""
+    conversing.failed(cluster.streams[-1], Failure("broken"))
+    cluster.passes(1)
+    cluster.tell(address, LEADS)
+    cluster.polls.clear()
+    numbered = conversing.commands.next_to_write()
+    assert numbered is not None
+    return numbered.position
+
+
+def test_a_command_has_its_answer_with_the_last_slice(cluster: FakeCluster, conversing: Pursuit[bytes, str]) -> None:
+    send(conversing, "one")
+    send(conversing, "two")
+    stream = cluster.streams[0]
+    conversing.take(stream, 1, OK, "a", Slice(0, 10, more=True))
+    conversing.take(stream, 1, OK, "b", Slice(10, 10, more=True))
+    assert conversing.commands.acknowledged == 0
+    assert conversing.commands.in_flight == 2
+    conversing.take(stream, 1, OK, "c", Slice(20, 3, more=False))
+    conversing.take(stream, 2, OK, "d")
+    assert cluster.slices == [("one", "a"), ("one", "b")]
+    assert cluster.answers == [("one", "c"), ("two", "d")]
+    assert cluster.known == [0, 0, 0, 0]
+    assert conversing.commands.acknowledged == 2
+
+
+def test_the_next_leader_is_told_where_the_last_one_stopped(
+    cluster: FakeCluster, conversing: Pursuit[bytes, str]
+) -> None:
+    send(conversing, "one")
+    conversing.take(cluster.streams[0], 1, OK, "a", Slice(0, 10, more=True))
+    assert move_to(cluster, conversing, "b") == 10
+    conversing.take(cluster.streams[1], 1, OK, "b", Slice(10, 5, more=True))
+    assert move_to(cluster, conversing, "a") == 15
+    conversing.take(cluster.streams[2], 1, OK, "c", Slice(15, 5, more=False))
+    assert (cluster.slices, cluster.answers) == ([("one", "a"), ("one", "b")], [("one", "c")])
+    assert cluster.known == [0, 0, 0]
+
+
+@pytest.mark.parametrize("part", [None, Slice(0, 25, more=False)], ids=["unmarked", "marked"])
+def test_what_a_node_from_before_slices_repeats_is_known(
+    cluster: FakeCluster, conversing: Pursuit[bytes, str], part: Slice | None
+) -> None:
+    send(conversing, "one")
+    conversing.take(cluster.streams[0], 1, OK, "a", Slice(0, 10, more=True))
+    move_to(cluster, conversing, "b")
+    conversing.take(cluster.streams[1], 1, OK, "whole", part)
+    assert cluster.answers == [("one", "whole")]
+    assert cluster.known == [0, 10]
+
+
+def test_a_slice_that_repeats_some_is_taken_for_the_rest(cluster: FakeCluster, conversing: Pursuit[bytes, str]) -> None:
+    send(conversing, "one")
+    stream = cluster.streams[0]
+    conversing.take(stream, 1, OK, "a", Slice(0, 10, more=True))
+    conversing.take(stream, 1, OK, "b", Slice(2, 4, more=True))
+    conversing.take(stream, 1, OK, "c", Slice(6, 8, more=True))
+    assert cluster.known == [0, 4, 4]
+    assert move_to(cluster, conversing, "b") == 14
+
+
+@pytest.mark.parametrize("more", [True, False])
+def test_a_gap_between_slices_is_asked_for_again(
+    cluster: FakeCluster, conversing: Pursuit[bytes, str], more: bool
+) -> None:
+    send(conversing, "one")
+    conversing.take(cluster.streams[0], 1, OK, "a", Slice(0, 10, more=True))
+    conversing.take(cluster.streams[0], 1, OK, "c", Slice(11, 10, more=more))
+    assert cluster.streams[0].cancelled
+    assert len(cluster.slices) == 1
+    assert not cluster.answers
+    assert move_to(cluster, conversing, "b") == 10
+
+
+def test_patience_counts_slices(cluster: FakeCluster, conversing: Pursuit[bytes, str]) -> None:
+    send(conversing, "one")
+    for turn in range(20):
+        cluster.passes(ATTEMPT_S)
+        conversing.take(cluster.streams[0], 1, OK, "a", Slice(turn, 1, more=True))
+    assert not cluster.streams[0].cancelled
+    assert len(cluster.streams) == 1
+
+
+def test_patience_counts_answers(cluster: FakeCluster, conversing: Pursuit[bytes, str]) -> None:
+    for number in range(21):
+        send(conversing, str(number))
+    for sequence in range(1, 21):
+        conversing.take(cluster.streams[0], sequence, OK, "a")
+        cluster.passes(ATTEMPT_S)
+    assert len(cluster.streams) == 1
+    assert not cluster.polls
+
+
+def test_slices_that_bring_nothing_new_are_silence(cluster: FakeCluster, conversing: Pursuit[bytes, str]) -> None:
+    send(conversing, "one")
+    conversing.take(cluster.streams[0], 1, OK, "a", Slice(0, 1, more=True))
+    for _ in range(7):
+        conversing.take(cluster.streams[0], 1, OK, "a", Slice(0, 1, more=True))
+        cluster.passes(ATTEMPT_S)
+        if cluster.polls:
+            cluster.tell("a", LEADS)
+            cluster.polls.clear()
+    assert cluster.streams[0].cancelled
+
+
+def test_a_session_that_ends_among_slices_leaves_the_command_unanswered(
+    cluster: FakeCluster, conversing: Pursuit[bytes, str]
+) -> None:
+    send(conversing, "one")
+    conversing.take(cluster.streams[0], 1, OK, "a", Slice(0, 10, more=True))
+    conversing.take(cluster.streams[0], 1, UNKNOWN, "gone")
+    ((error, tickets),) = cluster.errors
+    assert isinstance(error, SessionExpiredError)
+    assert tickets == ["one"]

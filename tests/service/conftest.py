@@ -15,12 +15,14 @@ from typing import Any
 import grpc
 import pytest
 
+from matchengine.answers import from_chunks
 from matchengine.errors import BusyError, MatchEngineError, NotLeaderError, StoppedError, UnknownOutcomeError
 from matchengine.exchange.state_machine import ExchangeStateMachine
 from matchengine.raft.types import Configuration, Entry, Role, Server, Suffrage
 from matchengine.runtime.feature_levels import FeatureLevels
 from matchengine.service import serve
 from matchengine.sessions import SessionMachine
+from matchengine.state_machine import finish
 
 _RUNNER = pytest.StashKey[asyncio.Runner]()
 
@@ -142,7 +144,11 @@ class FakeNode:
 
     def _apply(self, data: bytes, future: asyncio.Future[Any]) -> None:
         self.index += 1
-        (result,) = self.machine.apply([Entry(self.index, 1, data=data, appended_at=1_000_000 * self.index)])
+        entry = Entry(self.index, 1, data=data, appended_at=1_000_000 * self.index)
+        if isinstance(self.machine, SessionMachine):
+            result = from_chunks(finish(self.machine.begin(entry)))
+        else:
+            (result,) = self.machine.apply([entry])
         if not future.done():
             future.set_result(SimpleNamespace(index=self.index, result=result))
 

@@ -6,15 +6,16 @@ from typing import Final
 
 import grpc
 
-#: An answer holds all the trades of its batch: a sweep through a large book makes a large one.
-_MAX_ANSWER_BYTES: Final = 1024 * 1024 * 1024
+from matchengine.answers import MAX_MESSAGE_BYTES
+
 _MAX_REQUEST_BYTES: Final = 64 * 1024 * 1024
 _OPTIONS: Final = (
     ("grpc.initial_reconnect_backoff_ms", 50),
     # What an attempt to connect may take: a busy or distant node needs more than a pause between attempts.
     ("grpc.min_reconnect_backoff_ms", 1000),
     ("grpc.max_reconnect_backoff_ms", 200),
-    ("grpc.max_receive_message_length", _MAX_ANSWER_BYTES),
+    # Nodes from before slices send the answer to a sweep through a large book in one message.
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", _MAX_REQUEST_BYTES),
     # Answers are larger than the default of 64 KiB.
     ("grpc.http2.lookahead_bytes", 4 * 1024 * 1024),

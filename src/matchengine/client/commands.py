@@ -2,16 +2,17 @@
 
 Rules of this file.  Commands stand in one queue in the order of their sequences and leave it only by
 their answers, from the front.  What was written to a stream that broke is written again to the next
-one, with the same sequences.  There is no IO here and no clock, so a simulator drives the same code.
+one, with the same sequences.  An answer in slices continues there at the position that was reached: all nodes hold
+the same bytes.  There is no IO here and no clock, so a simulator drives the same code.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from enum import Enum
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
-from matchengine.client.contracts import Failure
+from matchengine.client.contracts import Failure, Slice
 from matchengine.client.errors import SessionClosedError, SessionExpiredError, SessionRefusedError
 from matchengine.errors import MatchEngineError, RefusedError, UnknownOutcomeError
 from matchengine.sessions import SessionStatus
@@ -28,26 +29,39 @@ class MovedError(Exception):
 
 
 class Numbered(Generic[C, T]):
-    """A command under way; ``ticket`` is the owner's, to settle it by."""
+    """A command under way; ``ticket`` is the owner's, to settle it by.
 
-    __slots__ = ("command", "sequence", "ticket")
+    ``position`` is how much of its answer is here, in units of the slices.
+    """
+
+    __slots__ = ("command", "position", "sequence", "ticket")
 
     def __init__(self, sequence: int, command: C, ticket: T) -> None:
         self.sequence = sequence
         self.command = command
         self.ticket = ticket
+        self.position = 0
+
+
+class Taken(NamedTuple, Generic[T]):
+    """What an answer, or a slice of one, means: whose it is, and how much of it is ``known`` from before."""
+
+    ticket: T
+    known: int
+    is_last: bool
 
 
 class CommandQueue(Generic[C, T]):
     """The commands of one session from their submission to their answers.
 
     ``session_id`` is 0 until the session is open; ``acknowledged`` is the last sequence whose answer is
-    here, to be sent along with every command.
+    here, to be sent along with every command.  ``progress`` rises with every answer and every slice of one.
     """
 
     def __init__(self) -> None:
         self.session_id = 0
         self.acknowledged = 0
+        self.progress = 0
         self._next_sequence = 1
         self._queue: deque[Numbered[C, T]] = deque()
         self._written = 0
@@ -87,8 +101,8 @@ class CommandQueue(Generic[C, T]):
         """Nothing that was written will be answered any more."""
         self._written = 0
 
-    def answered(self, sequence: int, status: int) -> T:
-        """One answer, which belongs to the front of the queue; returns that command's ticket.
+    def answered(self, sequence: int, status: int, part: Slice | None = None) -> Taken[T]:
+        """One answer, or a part of one, which belongs to the front of the queue.
 
         Raises MovedError when the conversation has gone wrong, SessionExpiredError and SessionRefusedError
         when the session is over.
@@ -96,9 +110,25 @@ class CommandQueue(Generic[C, T]):
         check_status(sequence, status)
         if not self._written or sequence != self._queue[0].sequence:
             raise MovedError
+        if part is not None and part.more:
+            return self._sliced(self._queue[0], part)
+        known = self._queue[0].position - (0 if part is None else part.position)
+        if known < 0:
+            raise MovedError
         self._written -= 1
         self.acknowledged = sequence
-        return self._queue.popleft().ticket
+        self.progress += 1
+        return Taken(self._queue.popleft().ticket, known, is_last=True)
+
+    def _sliced(self, numbered: Numbered[C, T], part: Slice) -> Taken[T]:
+        """What a slice repeats is known, also when a node of an older version sends the answer from its beginning."""
+        known, position = numbered.position - part.position, part.position + part.size
+        if known < 0:
+            raise MovedError
+        if position > numbered.position:
+            numbered.position = position
+            self.progress += 1
+        return Taken(numbered.ticket, min(known, part.size), is_last=False)
 
     def give_up(self) -> list[T]:
         """Forget everything; the tickets of what has no answer."""
@@ -195,15 +225,15 @@ class Suspicion(Enum):
 class Patience:
     """Watches one stream: looked at every ``interval_s``, it tells a slow node from one that has gone."""
 
-    def __init__(self, interval_s: float, acknowledged: int) -> None:
+    def __init__(self, interval_s: float, progress: int) -> None:
         self._interval_s = interval_s
-        self._acknowledged = acknowledged
+        self._progress = progress
         self._silent_s = 0.0
 
-    def look(self, in_flight: int, acknowledged: int) -> Suspicion:
-        """What to think after another interval."""
-        if not in_flight or acknowledged != self._acknowledged:
-            self._acknowledged = acknowledged
+    def look(self, in_flight: int, progress: int) -> Suspicion:
+        """What to think after another interval; ``progress`` counts whatever has come, a slice of an answer as well."""
+        if not in_flight or progress != self._progress:
+            self._progress = progress
             self._silent_s = 0.0
             return Suspicion.NONE
         self._silent_s += self._interval_s

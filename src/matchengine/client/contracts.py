@@ -33,6 +33,17 @@ class Opened(NamedTuple):
     detail: str = ""
 
 
+class Slice(NamedTuple):
+    """What one response holds of an answer: ``size`` units from ``position`` on; ``more`` when others follow.
+
+    Units are bytes, or reports.
+    """
+
+    position: int
+    size: int
+    more: bool
+
+
 class Failure(NamedTuple):
     """A call or a stream that failed.
 
@@ -88,8 +99,12 @@ class Cluster(Nodes, Protocol[T_contra]):
         """A stream to the node; what comes of it goes to :class:`~matchengine.client.pursuit.Pursuit`."""
         ...
 
-    def answered(self, ticket: T_contra, response: Any) -> None:
-        """The command of this ticket has its answer."""
+    def sliced(self, ticket: T_contra, response: Any, known: int) -> None:
+        """A slice of the answer has come, not the last; its first ``known`` units came before."""
+        ...
+
+    def answered(self, ticket: T_contra, response: Any, known: int) -> None:
+        """The answer, or the last slice of it, has come; its first ``known`` units came before."""
         ...
 
     def session_opened(self) -> None:

@@ -34,15 +34,58 @@ class OrderWire:
         """See :class:`matchengine.client.pipeline.Wire`."""
         return OrderEntryStub(channel).Stream()
 
-    def request(self, session_id: int, sequence: int, acknowledged: int, command: Batch) -> pb.SubmitRequest:
+    def request(
+        self, session_id: int, sequence: int, acknowledged: int, command: Batch, position: int
+    ) -> pb.SubmitRequest:
         """See :class:`matchengine.client.pipeline.Wire`."""
+        request = pb.SubmitRequest(
+            session_id=session_id, sequence=sequence, acknowledged=acknowledged, slices=True, position=position
+        )
         if isinstance(command, bytes):
-            return pb.SubmitRequest(session_id=session_id, sequence=sequence, acknowledged=acknowledged, packed=command)
-        return pb.SubmitRequest(session_id=session_id, sequence=sequence, acknowledged=acknowledged, commands=command)
+            request.packed = command
+        else:
+            request.commands.extend(command)
+        return request
+
+    def size(self, response: pb.SubmitResponse) -> int:
+        """Bytes, or reports."""
+        return len(response.packed) or len(response.reports)
+
+    def rest(self, response: pb.SubmitResponse, known: int) -> pb.SubmitResponse:
+        """See :class:`matchengine.client.pipeline.Wire`."""
+        response.packed = response.packed[known:]
+        del response.reports[:known]
+        return response
 
     def answer(self, response: pb.SubmitResponse) -> pb.SubmitResponse:
         """The response itself: taking it apart can wait until somebody looks."""
         return response
+
+    def assembly(self) -> _Responses:
+        """See :class:`matchengine.client.pipeline.Wire`."""
+        return _Responses()
+
+
+class _Responses:
+    """See :class:`matchengine.client.pipeline.Assembly`."""
+
+    def __init__(self) -> None:
+        self._whole = pb.SubmitResponse()
+        self._packed: list[bytes] = []
+
+    def add(self, response: pb.SubmitResponse) -> None:
+        """The next slice."""
+        if response.packed:
+            self._packed.append(response.packed)
+            response.packed = b""
+        self._whole.MergeFrom(response)
+
+    def whole(self) -> pb.SubmitResponse:
+        """The one response with all bytes or reports."""
+        self._whole.packed = b"".join(self._packed)
+        self._whole.position = 0
+        self._whole.more = False
+        return self._whole
 
 
 class ExchangeReader:
@@ -112,13 +155,9 @@ class ExchangeClient(SessionClient[Batch, pb.SubmitResponse]):
         super().__init__(OrderWire(), addresses, name=name, timeout_s=timeout_s, window=window)
         self.account = account
 
-    async def submit(self, command: Batch) -> asyncio.Future[pb.SubmitResponse]:
-        """Queue one batch as soon as the window has room.
-
-        RefusedError for one that is too large or empty, TypeError for what is no batch.
-        """
+    def check(self, command: Batch) -> None:
+        """RefusedError for a batch that is too large or empty, TypeError for what is no batch."""
         _check_batch(command)
-        return await super().submit(command)
 
     # --- orders ----------------------------------------------------------------------------
 
@@ -126,10 +165,10 @@ class ExchangeClient(SessionClient[Batch, pb.SubmitResponse]):
         """Any number of commands, in order; all their reports, numbered by command through all batches."""
         reports: list[pb.Report] = []
         for start in range(0, len(commands), MAX_COMMANDS):
-            response = await self.apply(commands[start : start + MAX_COMMANDS])
-            for report in response.reports:
-                report.command += start
-                reports.append(report)
+            async for response in self.slices(commands[start : start + MAX_COMMANDS]):
+                for report in response.reports:
+                    report.command += start
+                    reports.append(report)
         return reports
 
     async def new_order(

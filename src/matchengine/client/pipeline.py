@@ -18,7 +18,7 @@ import grpc
 from matchengine.client.calls import Calls, SessionCalls, failure
 from matchengine.client.channels import Channels
 from matchengine.client.commands import LoneCommand, MovedError
-from matchengine.client.contracts import ATTEMPT_S, Failure
+from matchengine.client.contracts import ATTEMPT_S, Failure, Slice
 from matchengine.client.leader import no_leader, parse_addresses
 from matchengine.client.pursuit import Pursuit
 from matchengine.errors import MatchEngineError, RefusedError, StoppedError, UnknownOutcomeError
@@ -49,13 +49,49 @@ class Wire(Protocol[C_contra, A_co]):
         """A bidirectional stream."""
         ...
 
-    def request(self, session_id: int, sequence: int, acknowledged: int, command: C_contra) -> Any:
-        """The message for one command."""
+    def request(self, session_id: int, sequence: int, acknowledged: int, command: C_contra, position: int) -> Any:
+        """The message for one command, whose answer is to begin at ``position``."""
+        ...
+
+    def size(self, response: Any) -> int:
+        """How much of an answer is in a response, in the units of positions."""
+        ...
+
+    def rest(self, response: Any, known: int) -> Any:
+        """The response without its first ``known`` units."""
         ...
 
     def answer(self, response: Any) -> A_co:
-        """What the caller gets."""
+        """What the caller gets for one response."""
         ...
+
+    def assembly(self) -> Assembly[A_co]:
+        """Where the slices of one answer become what the caller gets."""
+        ...
+
+
+class Assembly(Protocol[A_co]):
+    """Responses to one command, put together."""
+
+    def add(self, response: Any) -> None:
+        """The next one."""
+        ...
+
+    def whole(self) -> A_co:
+        """All of them, as if one response had held all."""
+        ...
+
+
+class _Ticket(Generic[A]):
+    """Who waits for an answer.  ``heard`` gets every response; a ticket that ``keeps`` them puts them together."""
+
+    __slots__ = ("assembly", "future", "heard", "keeps")
+
+    def __init__(self, future: asyncio.Future[A], heard: Callable[[Any], None] | None, *, keeps: bool) -> None:
+        self.future = future
+        self.heard = heard
+        self.keeps = keeps
+        self.assembly: Assembly[A] | None = None
 
 
 class Session(Generic[C, A]):
@@ -72,7 +108,7 @@ class Session(Generic[C, A]):
         self.watch: Callable[[], None] | None = None
         self.wire = wire
         self._calls = _Calls(self, channels, name)
-        self.pursuit: Pursuit[C, asyncio.Future[A]] = Pursuit(addresses, self._calls)
+        self.pursuit: Pursuit[C, _Ticket[A]] = Pursuit(addresses, self._calls)
         self._addresses = addresses
         self._room = asyncio.Semaphore(window)
         self._window = window
@@ -129,14 +165,20 @@ class Session(Generic[C, A]):
             self._stop()
             raise
 
-    async def submit(self, command: C) -> asyncio.Future[A]:
-        """Queue one command, after waiting for room in the window; the future gets its answer."""
+    async def submit(
+        self, command: C, heard: Callable[[Any], None] | None = None, *, keeps: bool = True
+    ) -> asyncio.Future[A]:
+        """Queue one command, after waiting for room in the window; the future gets its answer.
+
+        ``heard``, if given, is called with every response, of which an answer in slices has many.  Unless the session
+        ``keeps`` them, the future gets the last one only.
+        """
         await self._room.acquire()
         if self._failure is not None:
             self._room.release()
             raise self._failure
         future: asyncio.Future[A] = asyncio.get_running_loop().create_future()
-        self.pursuit.add(command, future)
+        self.pursuit.add(command, _Ticket(future, heard, keeps=keeps))
         return future
 
     async def alone(self, call: Callable[[grpc.aio.Channel, int, int, int], Awaitable[R]]) -> R:
@@ -162,7 +204,7 @@ class Session(Generic[C, A]):
 
     async def _until_answered(
         self,
-        lone: LoneCommand[C, asyncio.Future[A]],
+        lone: LoneCommand[C, _Ticket[A]],
         call: Callable[[grpc.aio.Channel, int, int, int], Awaitable[R]],
     ) -> R:
         while True:
@@ -201,22 +243,44 @@ class Session(Generic[C, A]):
         if self._opened is not None and not self._opened.done():
             self._opened.set_result(None)
 
-    def over(self, error: MatchEngineError, futures: Sequence[asyncio.Future[A]]) -> None:
+    def over(self, error: MatchEngineError, tickets: Sequence[_Ticket[A]]) -> None:
         """The session has ended; these commands have no answer."""
         self._failure = error
         if self._opened is not None and not self._opened.done():
             self._opened.set_exception(error)
-        for future in futures:
-            if not future.done():
-                future.set_exception(error)
+        for ticket in tickets:
+            if not ticket.future.done():
+                ticket.future.set_exception(error)
             self._room.release()
         self._has_leader.set()
 
-    def answered(self, future: asyncio.Future[A], response: Any) -> None:
-        """One command has its answer."""
+    def sliced(self, ticket: _Ticket[A], response: Any, known: int) -> None:
+        """A slice of an answer is here, not the last."""
+        if ticket.future.done():
+            return
+        if known:
+            response = self.wire.rest(response, known)
+        if ticket.keeps:
+            if ticket.assembly is None:
+                ticket.assembly = self.wire.assembly()
+            ticket.assembly.add(response)
+        if ticket.heard is not None:
+            ticket.heard(response)
+
+    def answered(self, ticket: _Ticket[A], response: Any, known: int) -> None:
+        """One command has its answer, or the last slice of it."""
         self._room.release()
-        if not future.done():
-            future.set_result(self.wire.answer(response))
+        if ticket.future.done():
+            return
+        if known:
+            response = self.wire.rest(response, known)
+        if ticket.heard is not None:
+            ticket.heard(response)
+        if ticket.assembly is None:
+            ticket.future.set_result(self.wire.answer(response))
+        else:
+            ticket.assembly.add(response)
+            ticket.future.set_result(ticket.assembly.whole())
 
     def conversing(self, *, on: bool) -> None:
         """A stream has begun or ended."""
@@ -253,13 +317,16 @@ class _Calls(SessionCalls, Generic[C, A]):
     def open_stream(self, address: str) -> _Stream[C, A]:
         return _Stream(self._session, self, self._session.wire.open(self.channels.get(address)))
 
-    def answered(self, ticket: asyncio.Future[A], response: Any) -> None:
-        self._session.answered(ticket, response)
+    def sliced(self, ticket: _Ticket[A], response: Any, known: int) -> None:
+        self._session.sliced(ticket, response, known)
+
+    def answered(self, ticket: _Ticket[A], response: Any, known: int) -> None:
+        self._session.answered(ticket, response, known)
 
     def session_opened(self) -> None:
         self._session.opened()
 
-    def session_over(self, error: MatchEngineError, tickets: list[asyncio.Future[A]]) -> None:
+    def session_over(self, error: MatchEngineError, tickets: list[_Ticket[A]]) -> None:
         self._session.over(error, tickets)
 
 
@@ -288,7 +355,11 @@ class _Stream(Generic[C, A]):
             while True:
                 while (numbered := commands.next_to_write()) is not None:
                     request = session.wire.request(
-                        commands.session_id, numbered.sequence, commands.acknowledged, numbered.command
+                        commands.session_id,
+                        numbered.sequence,
+                        commands.acknowledged,
+                        numbered.command,
+                        numbered.position,
                     )
                     await self._stream.write(request)
                     if session.watch is not None:
@@ -300,7 +371,10 @@ class _Stream(Generic[C, A]):
         session, pursuit = self._session, self._session.pursuit
         try:
             while (response := await self._stream.read()) is not grpc.aio.EOF:
-                pursuit.take(self, response.sequence, response.status, response)
+                part = None
+                if response.more or response.position:
+                    part = Slice(response.position, session.wire.size(response), response.more)
+                pursuit.take(self, response.sequence, response.status, response, part)
                 if session.watch is not None:
                     session.watch()
             pursuit.failed(self, Failure("the stream has ended"))
@@ -313,7 +387,7 @@ class SessionClient(Generic[C, A]):
 
     Use it as an async context manager, or call :meth:`open` and :meth:`close`.  ``addresses`` is
     ``"host:port,…"`` or a sequence; one that answers is enough.  ``window`` bounds the commands
-    under way, ``timeout_s`` how long a call waits.
+    under way, ``timeout_s`` how long a call waits, or how long nothing may come of a long answer.
     """
 
     def __init__(
@@ -352,23 +426,55 @@ class SessionClient(Generic[C, A]):
     ) -> None:
         await self.close()
 
+    def check(self, command: C) -> None:
+        """Raise what is to be raised for a command that cannot be sent; it gets no sequence."""
+
     async def submit(self, command: C) -> asyncio.Future[A]:
         """Queue one command as soon as the window has room; the future gets its answer."""
+        self.check(command)
         return await self.session.submit(command)
 
     async def apply(self, command: C) -> A:
         """One command, its answer awaited.
 
-        UnknownOutcomeError when there is none in time: the session keeps trying, so the command
-        may still take effect, once.
+        UnknownOutcomeError when nothing of the answer comes for ``timeout_s``: the session keeps trying, so the
+        command may still take effect, once.
         """
-        return await within(self.timeout_s, self.submit(command))
+        self.check(command)
+        clock = asyncio.get_running_loop().time
+        try:
+            async with asyncio.timeout(self.timeout_s) as limit:
 
+                def heard(_response: object) -> None:
+                    limit.reschedule(clock() + self.timeout_s)
 
-async def within(timeout_s: float, submission: Awaitable[asyncio.Future[A]]) -> A:
-    """The answer of a submitted command; UnknownOutcomeError when there is none in time."""
-    try:
-        async with asyncio.timeout(timeout_s):
-            return await (await submission)
-    except TimeoutError:
-        raise UnknownOutcomeError(f"no answer within {timeout_s:g} s; the command may still take effect") from None
+                return await (await self.session.submit(command, heard))
+        except TimeoutError:
+            raise self._no_answer() from None
+
+    async def slices(self, command: C) -> AsyncIterator[A]:
+        """One command, its answer in slices as they come; a small answer is one slice.
+
+        UnknownOutcomeError as from :meth:`apply`.
+        """
+        self.check(command)
+        queue: asyncio.Queue[Any] = asyncio.Queue()
+        future: asyncio.Future[A] | None = None
+        try:
+            async with asyncio.timeout(self.timeout_s):
+                future = await self.session.submit(command, queue.put_nowait, keeps=False)
+                future.add_done_callback(lambda _: queue.put_nowait(None))
+                response = await queue.get()
+            while response is not None:
+                yield self.session.wire.answer(response)
+                async with asyncio.timeout(self.timeout_s):
+                    response = await queue.get()
+            future.result()
+        except TimeoutError:
+            raise self._no_answer() from None
+        finally:
+            if future is not None:
+                future.cancel()
+
+    def _no_answer(self) -> UnknownOutcomeError:
+        return UnknownOutcomeError(f"no answer within {self.timeout_s:g} s; the command may still take effect")

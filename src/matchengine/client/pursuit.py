@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Generic, TypeVar
 
 from matchengine.client.commands import CommandQueue, MovedError, Patience, Suspicion, check_status, status_name
-from matchengine.client.contracts import ATTEMPT_S, Cluster, Failure, Opened, Stream
+from matchengine.client.contracts import ATTEMPT_S, Cluster, Failure, Opened, Slice, Stream
 from matchengine.client.errors import SessionRefusedError
 from matchengine.client.search import LeaderSearch, pause_s
 from matchengine.errors import MatchEngineError
@@ -81,18 +81,19 @@ class Pursuit(Generic[C, T]):
 
     # --- the stream's side -----------------------------------------------------------------
 
-    def take(self, stream: Stream, sequence: int, status: int, response: Any) -> None:
-        """An answer has come over ``stream``."""
+    def take(self, stream: Stream, sequence: int, status: int, response: Any, part: Slice | None = None) -> None:
+        """An answer has come over ``stream``, or a part of one."""
         if stream is not self._stream:
             return
         try:
-            ticket = self.commands.answered(sequence, status)
+            ticket, known, is_last = self.commands.answered(sequence, status, part)
         except MovedError:
             self._look_again("")
         except MatchEngineError as error:
             self.end(error)
         else:
-            self._cluster.answered(ticket, response)
+            tell = self._cluster.answered if is_last else self._cluster.sliced
+            tell(ticket, response, known)
 
     def failed(self, stream: Stream, failure: Failure) -> None:
         """``stream`` is over."""
@@ -162,7 +163,7 @@ class Pursuit(Generic[C, T]):
         self.streams += 1
         self._stream = self._cluster.open_stream(self.leader)
         self._stream.write()
-        self._watch(attempt, Patience(ATTEMPT_S, self.commands.acknowledged))
+        self._watch(attempt, Patience(ATTEMPT_S, self.commands.progress))
 
     # --- silence ---------------------------------------------------------------------------
 
@@ -172,7 +173,7 @@ class Pursuit(Generic[C, T]):
         def look() -> None:
             if self._attempt != attempt:
                 return
-            suspicion = patience.look(self.commands.in_flight, self.commands.acknowledged)
+            suspicion = patience.look(self.commands.in_flight, self.commands.progress)
             if suspicion is Suspicion.GONE or (suspicion is Suspicion.SILENT and self._search.is_on):
                 self._look_again("")
                 return

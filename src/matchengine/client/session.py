@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,18 +21,50 @@ class MachineWire:
         """See :class:`matchengine.client.pipeline.Wire`."""
         return MachineStub(channel).ApplyStream()
 
-    def request(self, session_id: int, sequence: int, acknowledged: int, command: bytes) -> pb.ApplyRequest:
+    def request(
+        self, session_id: int, sequence: int, acknowledged: int, command: bytes, position: int
+    ) -> pb.ApplyRequest:
         """See :class:`matchengine.client.pipeline.Wire`."""
         return pb.ApplyRequest(
             session_id=session_id,
             sequence=sequence,
             acknowledged=acknowledged,
             command=command,
+            slices=True,
+            position=position,
         )
+
+    def size(self, response: pb.ApplyResponse) -> int:
+        """See :class:`matchengine.client.pipeline.Wire`."""
+        return len(response.answer)
+
+    def rest(self, response: pb.ApplyResponse, known: int) -> pb.ApplyResponse:
+        """See :class:`matchengine.client.pipeline.Wire`."""
+        response.answer = response.answer[known:]
+        return response
 
     def answer(self, response: pb.ApplyResponse) -> bytes:
         """The machine's answer."""
         return response.answer
+
+    def assembly(self) -> _Bytes:
+        """See :class:`matchengine.client.pipeline.Wire`."""
+        return _Bytes()
+
+
+class _Bytes:
+    """See :class:`matchengine.client.pipeline.Assembly`."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def add(self, response: pb.ApplyResponse) -> None:
+        """The next slice."""
+        self._parts.append(response.answer)
+
+    def whole(self) -> bytes:
+        """The machine's answer."""
+        return b"".join(self._parts)
 
 
 class Client(SessionClient[bytes, bytes]):
@@ -44,10 +75,10 @@ class Client(SessionClient[bytes, bytes]):
     ) -> None:
         super().__init__(MachineWire(), addresses, name=name, timeout_s=timeout_s, window=window)
 
-    async def submit(self, command: bytes) -> asyncio.Future[bytes]:
-        """Queue one command as soon as the window has room; TypeError for what is not ``bytes``."""
-        _require_bytes(command)
-        return await super().submit(command)
+    def check(self, command: bytes) -> None:
+        """TypeError for what is not ``bytes``: with a sequence it would stand in the way of all that follow."""
+        if not isinstance(command, bytes):
+            raise TypeError(f"command: {type(command).__name__} is not bytes")
 
     async def query(self, request: bytes) -> bytes:
         """A linearizable read, from any node."""
@@ -59,9 +90,3 @@ class Client(SessionClient[bytes, bytes]):
             return response
 
         return (await read_any(self.addresses, self.channels, ask, self.timeout_s)).answer
-
-
-def _require_bytes(command: object) -> None:
-    """Once it has a sequence, what cannot be sent would stand in the way of all that follow."""
-    if not isinstance(command, bytes):
-        raise TypeError(f"command: {type(command).__name__} is not bytes")

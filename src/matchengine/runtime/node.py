@@ -11,6 +11,7 @@ from typing import TypeAlias, TypeVar
 
 import grpc
 
+from matchengine.answers import MAX_MESSAGE_BYTES
 from matchengine.errors import MatchEngineError, NotLeaderError, StoppedError
 from matchengine.node.engine import Done, EngineStatus, Outcome, Settle
 from matchengine.raft.proposals import ChangeMembership
@@ -38,11 +39,9 @@ Services: TypeAlias = Callable[["Node", grpc.aio.Server], Sequence[str]]
 #: would be added to every completed disk write of a busy node.
 _SWITCH_INTERVAL_S = 0.0005
 _MAX_REQUEST_BYTES = 64 * 1024 * 1024
-#: An answer holds all the trades of its batch: a sweep through a large book makes a large one.
-_MAX_ANSWER_BYTES = 1024 * 1024 * 1024
 _SERVER_OPTIONS = (
     ("grpc.max_receive_message_length", _MAX_REQUEST_BYTES),
-    ("grpc.max_send_message_length", _MAX_ANSWER_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.so_reuseport", 0),
     # A client's window of large batches must fit into the flow control of a connection that has just been made.
     ("grpc.http2.lookahead_bytes", 4 * 1024 * 1024),

@@ -44,6 +44,10 @@ class UnsupportedError(MatchEngineError):
     """This node offers no such thing; the text says what is missing."""
 
 
+class TooLargeError(MatchEngineError):
+    """The command took effect, but its answer does not fit the one response that the request allows."""
+
+
 class FailureReason(StrEnum):
     """Values of the trailing metadata :data:`REASON_KEY`."""
 
@@ -56,6 +60,7 @@ class FailureReason(StrEnum):
     INVALID = "invalid"
     NOT_FOUND = "not-found"
     UNSUPPORTED = "unsupported"
+    TOO_LARGE = "too-large"
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -77,6 +82,7 @@ _CODES: Final[tuple[tuple[type[MatchEngineError], grpc.StatusCode, FailureReason
     (InvalidArgumentError, grpc.StatusCode.INVALID_ARGUMENT, FailureReason.INVALID),
     (NotFoundError, grpc.StatusCode.NOT_FOUND, FailureReason.NOT_FOUND),
     (UnsupportedError, grpc.StatusCode.UNIMPLEMENTED, FailureReason.UNSUPPORTED),
+    (TooLargeError, grpc.StatusCode.OUT_OF_RANGE, FailureReason.TOO_LARGE),
     (UnknownOutcomeError, grpc.StatusCode.UNKNOWN, FailureReason.UNKNOWN_OUTCOME),
     (BusyError, grpc.StatusCode.RESOURCE_EXHAUSTED, FailureReason.BUSY),
     (RefusedError, grpc.StatusCode.FAILED_PRECONDITION, FailureReason.REFUSED),

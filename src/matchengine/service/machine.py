@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import grpc
 
-from matchengine.answers import whole
+from matchengine.answers import size_of, whole
 from matchengine.raft.types import MAX_ENTRY_BYTES
 from matchengine.service.admission import propose_command
 from matchengine.service.checks import check_numbering, require_at_most
@@ -16,6 +16,7 @@ from matchengine.service.errors import InvalidArgumentError, UnsupportedError, u
 from matchengine.service.proposals import answer, answer_stream
 from matchengine.service.reads import reach_read_index
 from matchengine.service.sessions import require_sessions, wire_status
+from matchengine.service.slices import require_fits, slices
 from matchengine.sessions import ENVELOPE, SessionMachine, decode_answer
 from matchengine.state_machine import Queryable
 from matchengine.v1 import machine_pb2
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 SERVICE: Final = "matchengine.v1.Machine"
 MAX_COMMAND_BYTES: Final = MAX_ENTRY_BYTES - ENVELOPE.size
+#: More than a response takes beside its answer.
+_RESPONSE_BYTES: Final = 64
 
 #: Raises InvalidArgumentError for a command that must not get into the log.  A machine that stops at
 #: commands of a newer layout needs one, or any client could stop the whole cluster.
@@ -51,8 +54,17 @@ class _Commands:
         self._check(command)
         return await propose_command(self._node, request, command)
 
-    async def respond(self, request: machine_pb2.ApplyRequest, outcome: Outcome) -> machine_pb2.ApplyResponse:
+    def slices(self, request: machine_pb2.ApplyRequest, outcome: Outcome) -> Iterator[machine_pb2.ApplyResponse]:
         reply = decode_answer(outcome.result)
+        status = wire_status(reply.status)
+        for data, position, more in slices(request, reply.payload):
+            yield machine_pb2.ApplyResponse(
+                sequence=request.sequence, status=status, index=reply.value, answer=data, position=position, more=more
+            )
+
+    async def whole(self, request: machine_pb2.ApplyRequest, outcome: Outcome, limit: int) -> machine_pb2.ApplyResponse:
+        reply = decode_answer(outcome.result)
+        require_fits(request.sequence, size_of(reply.payload) + _RESPONSE_BYTES, limit)
         return machine_pb2.ApplyResponse(
             sequence=request.sequence, status=wire_status(reply.status), index=reply.value, answer=whole(reply.payload)
         )

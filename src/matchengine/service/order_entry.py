@@ -6,14 +6,14 @@ Packed batches pass through as they are: what costs time per order is left to th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 import grpc
 
-from matchengine.answers import whole
+from matchengine.answers import head, pieces, size_of, whole
 from matchengine.errors import NotLeaderError
-from matchengine.exchange.layout import ANSWER_HEADER
+from matchengine.exchange.layout import ANSWER_HEADER, REPORT
 from matchengine.service.admission import propose_command
 from matchengine.service.batches import check_orders
 from matchengine.service.checks import check_numbering
@@ -22,8 +22,9 @@ from matchengine.service.errors import InvalidArgumentError, unary
 from matchengine.service.instruments import instrument_answer, pack_instrument
 from matchengine.service.proposals import answer, answer_stream
 from matchengine.service.sessions import wire_status
-from matchengine.service.translation import Translator
-from matchengine.sessions import SessionStatus, decode_answer
+from matchengine.service.slices import require_fits, slices
+from matchengine.service.translation import REPORTS_PER_SLICE, Translator, require_reports
+from matchengine.sessions import SessionAnswer, SessionStatus, decode_answer
 from matchengine.v1 import exchange_pb2 as pb
 from matchengine.v1.exchange_pb2_grpc import OrderEntryServicer, add_OrderEntryServicer_to_server
 
@@ -59,20 +60,56 @@ class _Batches:
         await self._caught_up.wait()
         return self._translator.pack(request.commands)
 
-    async def respond(self, request: pb.SubmitRequest, outcome: Outcome) -> pb.SubmitResponse:
+    def slices(self, request: pb.SubmitRequest, outcome: Outcome) -> Iterator[pb.SubmitResponse]:
         reply = decode_answer(outcome.result)
-        payload = whole(reply.payload)
-        response = pb.SubmitResponse(sequence=request.sequence, status=wire_status(reply.status), index=reply.value)
         if reply.status is not SessionStatus.OK:
-            return response
-        response.exchange_time = ANSWER_HEADER.unpack_from(payload)[4]
-        if request.packed:
-            response.packed = payload
+            yield _response(request, reply)
+        elif request.packed:
+            for data, position, more in slices(request, reply.payload):
+                yield _response(request, reply, packed=data, position=position, more=more)
         else:
-            for reports in self._translator.reports(request.sequence, payload):
-                response.reports.extend(reports)
+            yield from self._typed_slices(request, reply)
+
+    def _typed_slices(self, request: pb.SubmitRequest, reply: SessionAnswer) -> Iterator[pb.SubmitResponse]:
+        require_reports(request.sequence, reply.payload)
+        for data, position, more in slices(
+            request, reply.payload, header=ANSWER_HEADER.size, unit=REPORT.size, size=REPORTS_PER_SLICE
+        ):
+            response = _response(request, reply, position=position, more=more)
+            self._translator.add_reports(response, data)
+            yield response
+
+    async def whole(self, request: pb.SubmitRequest, outcome: Outcome, limit: int) -> pb.SubmitResponse:
+        reply = decode_answer(outcome.result)
+        if reply.status is not SessionStatus.OK:
+            return _response(request, reply)
+        require_fits(request.sequence, size_of(reply.payload), limit)
+        if request.packed:
+            response = _response(request, reply, packed=whole(reply.payload))
+        else:
+            require_reports(request.sequence, reply.payload)
+            response = _response(request, reply)
+            for data in pieces(reply.payload, REPORTS_PER_SLICE * REPORT.size, ANSWER_HEADER.size):
+                self._translator.add_reports(response, data)
                 await asyncio.sleep(0)  # a sweep through a large book must not cost the leader its heartbeats
+        require_fits(request.sequence, response.ByteSize(), limit)
         return response
+
+
+def _response(
+    request: pb.SubmitRequest, reply: SessionAnswer, *, packed: bytes = b"", position: int = 0, more: bool = False
+) -> pb.SubmitResponse:
+    response = pb.SubmitResponse(
+        sequence=request.sequence,
+        status=wire_status(reply.status),
+        index=reply.value,
+        packed=packed,
+        position=position,
+        more=more,
+    )
+    if reply.status is SessionStatus.OK:
+        response.exchange_time = ANSWER_HEADER.unpack(head(reply.payload, ANSWER_HEADER.size))[4]
+    return response
 
 
 class _CaughtUp:

@@ -1,7 +1,7 @@
 """Requests that become log entries: one by one, or in a stream that keeps many under way.
 
 A stream proposes each request as soon as it has been read and answers strictly in the order of the
-requests.  The first failure ends it, after all earlier answers were written, with that failure's
+requests, large ones in slices.  The first failure ends it, after all earlier answers were written, with that failure's
 status.  Later requests of the stream may have been proposed already; their sequences leave a gap behind
 the failed one, so the session table refuses them, and a client that retries in order loses nothing.
 """
@@ -9,6 +9,7 @@ the failed one, so the session table refuses them, and a client that retries in 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar, cast
 
 import grpc
@@ -16,6 +17,7 @@ from google.protobuf.message import DecodeError
 
 from matchengine.errors import MatchEngineError
 from matchengine.service.errors import InvalidArgumentError, abort
+from matchengine.service.slices import MAX_UNARY_BYTES, MAX_WHOLE_BYTES, Sliceable
 
 if TYPE_CHECKING:
     from matchengine.node.engine import Outcome
@@ -25,7 +27,7 @@ MAX_OUTSTANDING: Final = 64
 MAX_OUTSTANDING_BYTES: Final = 16 * 1024 * 1024
 
 
-class Sized(Protocol):
+class Sized(Sliceable, Protocol):
     """A protobuf message, as far as streams care."""
 
     def ByteSize(self) -> int:
@@ -46,14 +48,18 @@ class Proposer(Protocol[Q_contra, R_co]):
         """Check and propose; raises MatchEngineError when nothing was proposed."""
         ...
 
-    async def respond(self, request: Q_contra, outcome: Outcome) -> R_co:
-        """The response to ``request``, whose entry was applied."""
+    def slices(self, request: Q_contra, outcome: Outcome) -> Iterator[R_co]:
+        """The responses to ``request``, whose entry was applied; making one takes a few milliseconds at most."""
+        ...
+
+    async def whole(self, request: Q_contra, outcome: Outcome, limit: int) -> R_co:
+        """The one response to ``request``; raises TooLargeError when it would be above ``limit`` bytes."""
         ...
 
 
 async def answer(proposer: Proposer[Q, R], request: Q) -> R:
     """One request, one response."""
-    return await proposer.respond(request, await (await proposer.propose(request)))
+    return await proposer.whole(request, await (await proposer.propose(request)), MAX_UNARY_BYTES)
 
 
 async def answer_stream(proposer: Proposer[Q, R], context: grpc.aio.ServicerContext[Q, R]) -> None:
@@ -127,13 +133,19 @@ class _Stream(Generic[Q, R]):
 
     async def _write(self) -> None:
         while isinstance(item := await self._queue.get(), _Pending):
-            outcome = await item.future
-            await self._context.write(await self._proposer.respond(item.request, outcome))
+            await self._answer(item.request, await item.future)
             self._outstanding -= 1
             self._outstanding_bytes -= item.size
             self._freed.set()
         if item.error is not None:
             raise item.error
+
+    async def _answer(self, request: Q, outcome: Outcome) -> None:
+        if request.slices:
+            for response in self._proposer.slices(request, outcome):
+                await self._context.write(response)  # which waits for a slow reader, and lets all others go on
+        else:
+            await self._context.write(await self._proposer.whole(request, outcome, MAX_WHOLE_BYTES))
 
     def _abandon(self) -> None:
         """Nobody waits for what is left; cancelling spares the loop warnings about errors never looked at."""

@@ -6,9 +6,10 @@ A string that cannot be translated does not fail the call.  Its reason goes into
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
+from matchengine.answers import Answer, head
 from matchengine.exchange.decimals import format_price, format_quantity, parse_price, parse_quantity
 from matchengine.exchange.layout import ANSWER_HEADER, BATCH_HEADER, COMMAND, KIND_ORDERS, REPORT, VERSION
 from matchengine.exchange.types import CommandType, Reason, ReplaceFlag
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from matchengine.exchange.instruments import Instrument
     from matchengine.runtime.node import Node
 
-_SLICE_BYTES: Final = 256 * REPORT.size
+#: So many are translated in a millisecond or two.
+REPORTS_PER_SLICE: Final = 256
 
 
 class Translator:
@@ -39,13 +41,16 @@ class Translator:
         records = [_RECORDS[command.WhichOneof("command")](command, engine) for command in commands]
         return BATCH_HEADER.pack(VERSION, KIND_ORDERS, 0, len(records)) + b"".join(records)
 
-    def reports(self, sequence: int, answer: bytes) -> Iterator[list[pb.Report]]:
-        """The reports of an answer to a batch of orders, in slices that take a millisecond or two."""
-        if ANSWER_HEADER.unpack_from(answer)[1] != KIND_ORDERS:
-            raise InvalidArgumentError(f"sequence: {sequence} was used for another command, which took effect")
+    def add_reports(self, response: pb.SubmitResponse, reports: bytes) -> None:
+        """Add packed reports, whole ones, to a response."""
         engine = engine_of(self._node)
-        for start in range(ANSWER_HEADER.size, len(answer), _SLICE_BYTES):
-            yield [_report(fields, engine) for fields in REPORT.iter_unpack(answer[start : start + _SLICE_BYTES])]
+        response.reports.extend([_report(fields, engine) for fields in REPORT.iter_unpack(reports)])
+
+
+def require_reports(sequence: int, answer: Answer) -> None:
+    """Raise InvalidArgumentError for an answer to something else than a batch of orders."""
+    if ANSWER_HEADER.unpack(head(answer, ANSWER_HEADER.size))[1] != KIND_ORDERS:
+        raise InvalidArgumentError(f"sequence: {sequence} was used for another command, which took effect")
 
 
 # --- commands ------------------------------------------------------------------------------

@@ -25,19 +25,19 @@ _sym_db = _symbol_database.Default()
 from matchengine.v1 import machine_pb2 as matchengine_dot_v1_dot_machine__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dmatchengine/v1/exchange.proto\x12\x0ematchengine.v1\x1a\x1cmatchengine/v1/machine.proto\"\xd1\x01\n\x08NewOrder\x12\x11\n\tcl_ord_id\x18\x01 \x01(\x04\x12\x0e\n\x06symbol\x18\x02 \x01(\t\x12\"\n\x04side\x18\x03 \x01(\x0e\x32\x14.matchengine.v1.Side\x12)\n\x08ord_type\x18\x04 \x01(\x0e\x32\x17.matchengine.v1.OrdType\x12\x32\n\rtime_in_force\x18\x05 \x01(\x0e\x32\x1b.matchengine.v1.TimeInForce\x12\r\n\x05price\x18\x06 \x01(\t\x12\x10\n\x08quantity\x18\x07 \x01(\t\"%\n\x0b\x43\x61ncelOrder\x12\x16\n\x0eorig_cl_ord_id\x18\x01 \x01(\x04\"7\n\x0bReduceOrder\x12\x16\n\x0eorig_cl_ord_id\x18\x01 \x01(\x04\x12\x10\n\x08quantity\x18\x02 \x01(\t\"\x8a\x01\n\x0cReplaceOrder\x12\x16\n\x0eorig_cl_ord_id\x18\x01 \x01(\x04\x12\x11\n\tcl_ord_id\x18\x02 \x01(\x04\x12\r\n\x05price\x18\x03 \x01(\t\x12\x10\n\x08quantity\x18\x04 \x01(\t\x12\x1a\n\x12quantity_is_leaves\x18\x05 \x01(\x08\x12\x12\n\nlose_place\x18\x06 \x01(\x08\"\xf3\x01\n\x07\x43ommand\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\r\x12-\n\tnew_order\x18\x02 \x01(\x0b\x32\x18.matchengine.v1.NewOrderH\x00\x12-\n\x06\x63\x61ncel\x18\x03 \x01(\x0b\x32\x1b.matchengine.v1.CancelOrderH\x00\x12-\n\x06reduce\x18\x04 \x01(\x0b\x32\x1b.matchengine.v1.ReduceOrderH\x00\x12/\n\x07replace\x18\x05 \x01(\x0b\x32\x1c.matchengine.v1.ReplaceOrderH\x00\x12\x0e\n\x06symbol\x18\x06 \x01(\tB\t\n\x07\x63ommand\"\x86\x01\n\rSubmitRequest\x12\x12\n\nsession_id\x18\x01 \x01(\x04\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x14\n\x0c\x61\x63knowledged\x18\x03 \x01(\x04\x12\x0e\n\x06packed\x18\x04 \x01(\x0c\x12)\n\x08\x63ommands\x18\x05 \x03(\x0b\x32\x17.matchengine.v1.Command\"\xb0\x01\n\x0eSubmitResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12-\n\x06status\x18\x02 \x01(\x0e\x32\x1d.matchengine.v1.SessionStatus\x12\r\n\x05index\x18\x03 \x01(\x04\x12\x0e\n\x06packed\x18\x04 \x01(\x0c\x12\'\n\x07reports\x18\x05 \x03(\x0b\x32\x16.matchengine.v1.Report\x12\x15\n\rexchange_time\x18\x06 \x01(\x03\"\xbb\x02\n\x06Report\x12\x11\n\texec_type\x18\x01 \x01(\t\x12\x12\n\nord_status\x18\x02 \x01(\t\x12\"\n\x04side\x18\x03 \x01(\x0e\x32\x14.matchengine.v1.Side\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07\x63ommand\x18\x05 \x01(\r\x12\x0e\n\x06symbol\x18\x06 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x07 \x01(\r\x12\x10\n\x08order_id\x18\x08 \x01(\x04\x12\x11\n\tcl_ord_id\x18\t \x01(\x04\x12\x16\n\x0eorig_cl_ord_id\x18\n \x01(\x04\x12\x10\n\x08trade_id\x18\x0b \x01(\x04\x12\r\n\x05price\x18\x0c \x01(\t\x12\x0f\n\x07last_px\x18\r \x01(\t\x12\x10\n\x08last_qty\x18\x0e \x01(\t\x12\x12\n\nleaves_qty\x18\x0f \x01(\t\x12\x0f\n\x07\x63um_qty\x18\x10 \x01(\t\"\x87\x01\n\x14\x41\x64\x64InstrumentRequest\x12\x12\n\nsession_id\x18\x01 \x01(\x04\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x14\n\x0c\x61\x63knowledged\x18\x03 \x01(\x04\x12\x0e\n\x06symbol\x18\x04 \x01(\t\x12\x11\n\ttick_size\x18\x05 \x01(\t\x12\x10\n\x08lot_size\x18\x06 \x01(\t\"|\n\x15\x41\x64\x64InstrumentResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12-\n\x06status\x18\x02 \x01(\x0e\x32\x1d.matchengine.v1.SessionStatus\x12\x12\n\ninstrument\x18\x03 \x01(\r\x12\x0e\n\x06reason\x18\x04 \x01(\t\"U\n\nInstrument\x12\x12\n\ninstrument\x18\x01 \x01(\r\x12\x0e\n\x06symbol\x18\x02 \x01(\t\x12\x11\n\ttick_size\x18\x03 \x01(\t\x12\x10\n\x08lot_size\x18\x04 \x01(\t\"\x14\n\x12InstrumentsRequest\"U\n\x13InstrumentsResponse\x12/\n\x0binstruments\x18\x01 \x03(\x0b\x32\x1a.matchengine.v1.Instrument\x12\r\n\x05index\x18\x02 \x01(\x04\".\n\x0c\x44\x65pthRequest\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\x0e\n\x06levels\x18\x02 \x01(\r\"d\n\x05Level\x12\r\n\x05price\x18\x01 \x01(\t\x12\x10\n\x08quantity\x18\x02 \x01(\t\x12\x0e\n\x06orders\x18\x03 \x01(\r\x12\x13\n\x0bprice_ticks\x18\x04 \x01(\x03\x12\x15\n\rquantity_lots\x18\x05 \x01(\x03\"\x7f\n\rDepthResponse\x12#\n\x04\x62ids\x18\x01 \x03(\x0b\x32\x15.matchengine.v1.Level\x12#\n\x04\x61sks\x18\x02 \x03(\x0b\x32\x15.matchengine.v1.Level\x12\r\n\x05index\x18\x03 \x01(\x04\x12\x15\n\rexchange_time\x18\x04 \x01(\x03\"D\n\x0cOrderRequest\x12\x10\n\x08order_id\x18\x01 \x01(\x04\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\r\x12\x11\n\tcl_ord_id\x18\x03 \x01(\x04\"\xcb\x01\n\rOrderResponse\x12\r\n\x05\x66ound\x18\x01 \x01(\x08\x12\x10\n\x08order_id\x18\x02 \x01(\x04\x12\x0f\n\x07\x61\x63\x63ount\x18\x03 \x01(\r\x12\x11\n\tcl_ord_id\x18\x04 \x01(\x04\x12\x0e\n\x06symbol\x18\x05 \x01(\t\x12\"\n\x04side\x18\x06 \x01(\x0e\x32\x14.matchengine.v1.Side\x12\r\n\x05price\x18\x07 \x01(\t\x12\x12\n\nleaves_qty\x18\x08 \x01(\t\x12\x0f\n\x07\x63um_qty\x18\t \x01(\t\x12\r\n\x05index\x18\n \x01(\x04\"T\n\x0cQuoteRequest\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\"\n\x04side\x18\x02 \x01(\x0e\x32\x14.matchengine.v1.Side\x12\x10\n\x08quantity\x18\x03 \x01(\t\"[\n\rQuoteResponse\x12\x0e\n\x06\x61mount\x18\x01 \x01(\t\x12\x17\n\x0f\x66illed_quantity\x18\x02 \x01(\t\x12\x12\n\nsufficient\x18\x03 \x01(\x08\x12\r\n\x05index\x18\x04 \x01(\x04*9\n\x04Side\x12\x14\n\x10SIDE_UNSPECIFIED\x10\x00\x12\x0c\n\x08SIDE_BUY\x10\x01\x12\r\n\tSIDE_SELL\x10\x02*L\n\x07OrdType\x12\x18\n\x14ORD_TYPE_UNSPECIFIED\x10\x00\x12\x13\n\x0fORD_TYPE_MARKET\x10\x01\x12\x12\n\x0eORD_TYPE_LIMIT\x10\x02*Z\n\x0bTimeInForce\x12\x1d\n\x19TIME_IN_FORCE_UNSPECIFIED\x10\x00\x12\x15\n\x11TIME_IN_FORCE_GTC\x10\x01\x12\x15\n\x11TIME_IN_FORCE_IOC\x10\x03\x32\x86\x02\n\nOrderEntry\x12I\n\x06Submit\x12\x1d.matchengine.v1.SubmitRequest\x1a\x1e.matchengine.v1.SubmitResponse\"\x00\x12M\n\x06Stream\x12\x1d.matchengine.v1.SubmitRequest\x1a\x1e.matchengine.v1.SubmitResponse\"\x00(\x01\x30\x01\x12^\n\rAddInstrument\x12$.matchengine.v1.AddInstrumentRequest\x1a%.matchengine.v1.AddInstrumentResponse\"\x00\x32\xbe\x02\n\nMarketData\x12\x46\n\x05\x44\x65pth\x12\x1c.matchengine.v1.DepthRequest\x1a\x1d.matchengine.v1.DepthResponse\"\x00\x12\x46\n\x05Order\x12\x1c.matchengine.v1.OrderRequest\x1a\x1d.matchengine.v1.OrderResponse\"\x00\x12\x46\n\x05Quote\x12\x1c.matchengine.v1.QuoteRequest\x1a\x1d.matchengine.v1.QuoteResponse\"\x00\x12X\n\x0bInstruments\x12\".matchengine.v1.InstrumentsRequest\x1a#.matchengine.v1.InstrumentsResponse\"\x00\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dmatchengine/v1/exchange.proto\x12\x0ematchengine.v1\x1a\x1cmatchengine/v1/machine.proto\"\xd1\x01\n\x08NewOrder\x12\x11\n\tcl_ord_id\x18\x01 \x01(\x04\x12\x0e\n\x06symbol\x18\x02 \x01(\t\x12\"\n\x04side\x18\x03 \x01(\x0e\x32\x14.matchengine.v1.Side\x12)\n\x08ord_type\x18\x04 \x01(\x0e\x32\x17.matchengine.v1.OrdType\x12\x32\n\rtime_in_force\x18\x05 \x01(\x0e\x32\x1b.matchengine.v1.TimeInForce\x12\r\n\x05price\x18\x06 \x01(\t\x12\x10\n\x08quantity\x18\x07 \x01(\t\"%\n\x0b\x43\x61ncelOrder\x12\x16\n\x0eorig_cl_ord_id\x18\x01 \x01(\x04\"7\n\x0bReduceOrder\x12\x16\n\x0eorig_cl_ord_id\x18\x01 \x01(\x04\x12\x10\n\x08quantity\x18\x02 \x01(\t\"\x8a\x01\n\x0cReplaceOrder\x12\x16\n\x0eorig_cl_ord_id\x18\x01 \x01(\x04\x12\x11\n\tcl_ord_id\x18\x02 \x01(\x04\x12\r\n\x05price\x18\x03 \x01(\t\x12\x10\n\x08quantity\x18\x04 \x01(\t\x12\x1a\n\x12quantity_is_leaves\x18\x05 \x01(\x08\x12\x12\n\nlose_place\x18\x06 \x01(\x08\"\xf3\x01\n\x07\x43ommand\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\r\x12-\n\tnew_order\x18\x02 \x01(\x0b\x32\x18.matchengine.v1.NewOrderH\x00\x12-\n\x06\x63\x61ncel\x18\x03 \x01(\x0b\x32\x1b.matchengine.v1.CancelOrderH\x00\x12-\n\x06reduce\x18\x04 \x01(\x0b\x32\x1b.matchengine.v1.ReduceOrderH\x00\x12/\n\x07replace\x18\x05 \x01(\x0b\x32\x1c.matchengine.v1.ReplaceOrderH\x00\x12\x0e\n\x06symbol\x18\x06 \x01(\tB\t\n\x07\x63ommand\"\xa8\x01\n\rSubmitRequest\x12\x12\n\nsession_id\x18\x01 \x01(\x04\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x14\n\x0c\x61\x63knowledged\x18\x03 \x01(\x04\x12\x0e\n\x06packed\x18\x04 \x01(\x0c\x12)\n\x08\x63ommands\x18\x05 \x03(\x0b\x32\x17.matchengine.v1.Command\x12\x0e\n\x06slices\x18\x06 \x01(\x08\x12\x10\n\x08position\x18\x07 \x01(\x04\"\xd0\x01\n\x0eSubmitResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12-\n\x06status\x18\x02 \x01(\x0e\x32\x1d.matchengine.v1.SessionStatus\x12\r\n\x05index\x18\x03 \x01(\x04\x12\x0e\n\x06packed\x18\x04 \x01(\x0c\x12\'\n\x07reports\x18\x05 \x03(\x0b\x32\x16.matchengine.v1.Report\x12\x15\n\rexchange_time\x18\x06 \x01(\x03\x12\x10\n\x08position\x18\x07 \x01(\x04\x12\x0c\n\x04more\x18\x08 \x01(\x08\"\xbb\x02\n\x06Report\x12\x11\n\texec_type\x18\x01 \x01(\t\x12\x12\n\nord_status\x18\x02 \x01(\t\x12\"\n\x04side\x18\x03 \x01(\x0e\x32\x14.matchengine.v1.Side\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07\x63ommand\x18\x05 \x01(\r\x12\x0e\n\x06symbol\x18\x06 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x07 \x01(\r\x12\x10\n\x08order_id\x18\x08 \x01(\x04\x12\x11\n\tcl_ord_id\x18\t \x01(\x04\x12\x16\n\x0eorig_cl_ord_id\x18\n \x01(\x04\x12\x10\n\x08trade_id\x18\x0b \x01(\x04\x12\r\n\x05price\x18\x0c \x01(\t\x12\x0f\n\x07last_px\x18\r \x01(\t\x12\x10\n\x08last_qty\x18\x0e \x01(\t\x12\x12\n\nleaves_qty\x18\x0f \x01(\t\x12\x0f\n\x07\x63um_qty\x18\x10 \x01(\t\"\x87\x01\n\x14\x41\x64\x64InstrumentRequest\x12\x12\n\nsession_id\x18\x01 \x01(\x04\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x14\n\x0c\x61\x63knowledged\x18\x03 \x01(\x04\x12\x0e\n\x06symbol\x18\x04 \x01(\t\x12\x11\n\ttick_size\x18\x05 \x01(\t\x12\x10\n\x08lot_size\x18\x06 \x01(\t\"|\n\x15\x41\x64\x64InstrumentResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12-\n\x06status\x18\x02 \x01(\x0e\x32\x1d.matchengine.v1.SessionStatus\x12\x12\n\ninstrument\x18\x03 \x01(\r\x12\x0e\n\x06reason\x18\x04 \x01(\t\"U\n\nInstrument\x12\x12\n\ninstrument\x18\x01 \x01(\r\x12\x0e\n\x06symbol\x18\x02 \x01(\t\x12\x11\n\ttick_size\x18\x03 \x01(\t\x12\x10\n\x08lot_size\x18\x04 \x01(\t\"\x14\n\x12InstrumentsRequest\"U\n\x13InstrumentsResponse\x12/\n\x0binstruments\x18\x01 \x03(\x0b\x32\x1a.matchengine.v1.Instrument\x12\r\n\x05index\x18\x02 \x01(\x04\".\n\x0c\x44\x65pthRequest\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\x0e\n\x06levels\x18\x02 \x01(\r\"d\n\x05Level\x12\r\n\x05price\x18\x01 \x01(\t\x12\x10\n\x08quantity\x18\x02 \x01(\t\x12\x0e\n\x06orders\x18\x03 \x01(\r\x12\x13\n\x0bprice_ticks\x18\x04 \x01(\x03\x12\x15\n\rquantity_lots\x18\x05 \x01(\x03\"\x7f\n\rDepthResponse\x12#\n\x04\x62ids\x18\x01 \x03(\x0b\x32\x15.matchengine.v1.Level\x12#\n\x04\x61sks\x18\x02 \x03(\x0b\x32\x15.matchengine.v1.Level\x12\r\n\x05index\x18\x03 \x01(\x04\x12\x15\n\rexchange_time\x18\x04 \x01(\x03\"D\n\x0cOrderRequest\x12\x10\n\x08order_id\x18\x01 \x01(\x04\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\r\x12\x11\n\tcl_ord_id\x18\x03 \x01(\x04\"\xcb\x01\n\rOrderResponse\x12\r\n\x05\x66ound\x18\x01 \x01(\x08\x12\x10\n\x08order_id\x18\x02 \x01(\x04\x12\x0f\n\x07\x61\x63\x63ount\x18\x03 \x01(\r\x12\x11\n\tcl_ord_id\x18\x04 \x01(\x04\x12\x0e\n\x06symbol\x18\x05 \x01(\t\x12\"\n\x04side\x18\x06 \x01(\x0e\x32\x14.matchengine.v1.Side\x12\r\n\x05price\x18\x07 \x01(\t\x12\x12\n\nleaves_qty\x18\x08 \x01(\t\x12\x0f\n\x07\x63um_qty\x18\t \x01(\t\x12\r\n\x05index\x18\n \x01(\x04\"T\n\x0cQuoteRequest\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\"\n\x04side\x18\x02 \x01(\x0e\x32\x14.matchengine.v1.Side\x12\x10\n\x08quantity\x18\x03 \x01(\t\"[\n\rQuoteResponse\x12\x0e\n\x06\x61mount\x18\x01 \x01(\t\x12\x17\n\x0f\x66illed_quantity\x18\x02 \x01(\t\x12\x12\n\nsufficient\x18\x03 \x01(\x08\x12\r\n\x05index\x18\x04 \x01(\x04*9\n\x04Side\x12\x14\n\x10SIDE_UNSPECIFIED\x10\x00\x12\x0c\n\x08SIDE_BUY\x10\x01\x12\r\n\tSIDE_SELL\x10\x02*L\n\x07OrdType\x12\x18\n\x14ORD_TYPE_UNSPECIFIED\x10\x00\x12\x13\n\x0fORD_TYPE_MARKET\x10\x01\x12\x12\n\x0eORD_TYPE_LIMIT\x10\x02*Z\n\x0bTimeInForce\x12\x1d\n\x19TIME_IN_FORCE_UNSPECIFIED\x10\x00\x12\x15\n\x11TIME_IN_FORCE_GTC\x10\x01\x12\x15\n\x11TIME_IN_FORCE_IOC\x10\x03\x32\x86\x02\n\nOrderEntry\x12I\n\x06Submit\x12\x1d.matchengine.v1.SubmitRequest\x1a\x1e.matchengine.v1.SubmitResponse\"\x00\x12M\n\x06Stream\x12\x1d.matchengine.v1.SubmitRequest\x1a\x1e.matchengine.v1.SubmitResponse\"\x00(\x01\x30\x01\x12^\n\rAddInstrument\x12$.matchengine.v1.AddInstrumentRequest\x1a%.matchengine.v1.AddInstrumentResponse\"\x00\x32\xbe\x02\n\nMarketData\x12\x46\n\x05\x44\x65pth\x12\x1c.matchengine.v1.DepthRequest\x1a\x1d.matchengine.v1.DepthResponse\"\x00\x12\x46\n\x05Order\x12\x1c.matchengine.v1.OrderRequest\x1a\x1d.matchengine.v1.OrderResponse\"\x00\x12\x46\n\x05Quote\x12\x1c.matchengine.v1.QuoteRequest\x1a\x1d.matchengine.v1.QuoteResponse\"\x00\x12X\n\x0bInstruments\x12\".matchengine.v1.InstrumentsRequest\x1a#.matchengine.v1.InstrumentsResponse\"\x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'matchengine.v1.exchange_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SIDE']._serialized_start=2602
-  _globals['_SIDE']._serialized_end=2659
-  _globals['_ORDTYPE']._serialized_start=2661
-  _globals['_ORDTYPE']._serialized_end=2737
-  _globals['_TIMEINFORCE']._serialized_start=2739
-  _globals['_TIMEINFORCE']._serialized_end=2829
+  _globals['_SIDE']._serialized_start=2668
+  _globals['_SIDE']._serialized_end=2725
+  _globals['_ORDTYPE']._serialized_start=2727
+  _globals['_ORDTYPE']._serialized_end=2803
+  _globals['_TIMEINFORCE']._serialized_start=2805
+  _globals['_TIMEINFORCE']._serialized_end=2895
   _globals['_NEWORDER']._serialized_start=80
   _globals['_NEWORDER']._serialized_end=289
   _globals['_CANCELORDER']._serialized_start=291
@@ -49,37 +49,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COMMAND']._serialized_start=529
   _globals['_COMMAND']._serialized_end=772
   _globals['_SUBMITREQUEST']._serialized_start=775
-  _globals['_SUBMITREQUEST']._serialized_end=909
-  _globals['_SUBMITRESPONSE']._serialized_start=912
-  _globals['_SUBMITRESPONSE']._serialized_end=1088
-  _globals['_REPORT']._serialized_start=1091
-  _globals['_REPORT']._serialized_end=1406
-  _globals['_ADDINSTRUMENTREQUEST']._serialized_start=1409
-  _globals['_ADDINSTRUMENTREQUEST']._serialized_end=1544
-  _globals['_ADDINSTRUMENTRESPONSE']._serialized_start=1546
-  _globals['_ADDINSTRUMENTRESPONSE']._serialized_end=1670
-  _globals['_INSTRUMENT']._serialized_start=1672
-  _globals['_INSTRUMENT']._serialized_end=1757
-  _globals['_INSTRUMENTSREQUEST']._serialized_start=1759
-  _globals['_INSTRUMENTSREQUEST']._serialized_end=1779
-  _globals['_INSTRUMENTSRESPONSE']._serialized_start=1781
-  _globals['_INSTRUMENTSRESPONSE']._serialized_end=1866
-  _globals['_DEPTHREQUEST']._serialized_start=1868
-  _globals['_DEPTHREQUEST']._serialized_end=1914
-  _globals['_LEVEL']._serialized_start=1916
-  _globals['_LEVEL']._serialized_end=2016
-  _globals['_DEPTHRESPONSE']._serialized_start=2018
-  _globals['_DEPTHRESPONSE']._serialized_end=2145
-  _globals['_ORDERREQUEST']._serialized_start=2147
-  _globals['_ORDERREQUEST']._serialized_end=2215
-  _globals['_ORDERRESPONSE']._serialized_start=2218
-  _globals['_ORDERRESPONSE']._serialized_end=2421
-  _globals['_QUOTEREQUEST']._serialized_start=2423
-  _globals['_QUOTEREQUEST']._serialized_end=2507
-  _globals['_QUOTERESPONSE']._serialized_start=2509
-  _globals['_QUOTERESPONSE']._serialized_end=2600
-  _globals['_ORDERENTRY']._serialized_start=2832
-  _globals['_ORDERENTRY']._serialized_end=3094
-  _globals['_MARKETDATA']._serialized_start=3097
-  _globals['_MARKETDATA']._serialized_end=3415
+  _globals['_SUBMITREQUEST']._serialized_end=943
+  _globals['_SUBMITRESPONSE']._serialized_start=946
+  _globals['_SUBMITRESPONSE']._serialized_end=1154
+  _globals['_REPORT']._serialized_start=1157
+  _globals['_REPORT']._serialized_end=1472
+  _globals['_ADDINSTRUMENTREQUEST']._serialized_start=1475
+  _globals['_ADDINSTRUMENTREQUEST']._serialized_end=1610
+  _globals['_ADDINSTRUMENTRESPONSE']._serialized_start=1612
+  _globals['_ADDINSTRUMENTRESPONSE']._serialized_end=1736
+  _globals['_INSTRUMENT']._serialized_start=1738
+  _globals['_INSTRUMENT']._serialized_end=1823
+  _globals['_INSTRUMENTSREQUEST']._serialized_start=1825
+  _globals['_INSTRUMENTSREQUEST']._serialized_end=1845
+  _globals['_INSTRUMENTSRESPONSE']._serialized_start=1847
+  _globals['_INSTRUMENTSRESPONSE']._serialized_end=1932
+  _globals['_DEPTHREQUEST']._serialized_start=1934
+  _globals['_DEPTHREQUEST']._serialized_end=1980
+  _globals['_LEVEL']._serialized_start=1982
+  _globals['_LEVEL']._serialized_end=2082
+  _globals['_DEPTHRESPONSE']._serialized_start=2084
+  _globals['_DEPTHRESPONSE']._serialized_end=2211
+  _globals['_ORDERREQUEST']._serialized_start=2213
+  _globals['_ORDERREQUEST']._serialized_end=2281
+  _globals['_ORDERRESPONSE']._serialized_start=2284
+  _globals['_ORDERRESPONSE']._serialized_end=2487
+  _globals['_QUOTEREQUEST']._serialized_start=2489
+  _globals['_QUOTEREQUEST']._serialized_end=2573
+  _globals['_QUOTERESPONSE']._serialized_start=2575
+  _globals['_QUOTERESPONSE']._serialized_end=2666
+  _globals['_ORDERENTRY']._serialized_start=2898
+  _globals['_ORDERENTRY']._serialized_end=3160
+  _globals['_MARKETDATA']._serialized_start=3163
+  _globals['_MARKETDATA']._serialized_end=3481
 # @@protoc_insertion_point(module_scope)

@@ -100,34 +100,42 @@ class Command(_message.Message):
     def __init__(self, account: _Optional[int] = ..., new_order: _Optional[_Union[NewOrder, _Mapping]] = ..., cancel: _Optional[_Union[CancelOrder, _Mapping]] = ..., reduce: _Optional[_Union[ReduceOrder, _Mapping]] = ..., replace: _Optional[_Union[ReplaceOrder, _Mapping]] = ..., symbol: _Optional[str] = ...) -> None: ...
 
 class SubmitRequest(_message.Message):
-    __slots__ = ("session_id", "sequence", "acknowledged", "packed", "commands")
+    __slots__ = ("session_id", "sequence", "acknowledged", "packed", "commands", "slices", "position")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     ACKNOWLEDGED_FIELD_NUMBER: _ClassVar[int]
     PACKED_FIELD_NUMBER: _ClassVar[int]
     COMMANDS_FIELD_NUMBER: _ClassVar[int]
+    SLICES_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
     session_id: int
     sequence: int
     acknowledged: int
     packed: bytes
     commands: _containers.RepeatedCompositeFieldContainer[Command]
-    def __init__(self, session_id: _Optional[int] = ..., sequence: _Optional[int] = ..., acknowledged: _Optional[int] = ..., packed: _Optional[bytes] = ..., commands: _Optional[_Iterable[_Union[Command, _Mapping]]] = ...) -> None: ...
+    slices: bool
+    position: int
+    def __init__(self, session_id: _Optional[int] = ..., sequence: _Optional[int] = ..., acknowledged: _Optional[int] = ..., packed: _Optional[bytes] = ..., commands: _Optional[_Iterable[_Union[Command, _Mapping]]] = ..., slices: _Optional[bool] = ..., position: _Optional[int] = ...) -> None: ...
 
 class SubmitResponse(_message.Message):
-    __slots__ = ("sequence", "status", "index", "packed", "reports", "exchange_time")
+    __slots__ = ("sequence", "status", "index", "packed", "reports", "exchange_time", "position", "more")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     INDEX_FIELD_NUMBER: _ClassVar[int]
     PACKED_FIELD_NUMBER: _ClassVar[int]
     REPORTS_FIELD_NUMBER: _ClassVar[int]
     EXCHANGE_TIME_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     status: _machine_pb2.SessionStatus
     index: int
     packed: bytes
     reports: _containers.RepeatedCompositeFieldContainer[Report]
     exchange_time: int
-    def __init__(self, sequence: _Optional[int] = ..., status: _Optional[_Union[_machine_pb2.SessionStatus, str]] = ..., index: _Optional[int] = ..., packed: _Optional[bytes] = ..., reports: _Optional[_Iterable[_Union[Report, _Mapping]]] = ..., exchange_time: _Optional[int] = ...) -> None: ...
+    position: int
+    more: bool
+    def __init__(self, sequence: _Optional[int] = ..., status: _Optional[_Union[_machine_pb2.SessionStatus, str]] = ..., index: _Optional[int] = ..., packed: _Optional[bytes] = ..., reports: _Optional[_Iterable[_Union[Report, _Mapping]]] = ..., exchange_time: _Optional[int] = ..., position: _Optional[int] = ..., more: _Optional[bool] = ...) -> None: ...
 
 class Report(_message.Message):
     __slots__ = ("exec_type", "ord_status", "side", "reason", "command", "symbol", "account", "order_id", "cl_ord_id", "orig_cl_ord_id", "trade_id", "price", "last_px", "last_qty", "leaves_qty", "cum_qty")

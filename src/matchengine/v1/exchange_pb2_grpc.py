@@ -59,13 +59,15 @@ class OrderEntryServicer:
     """
 
     def Submit(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """For answers of at most 4 MiB.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Stream(self, request_iterator, context):
-        """Missing associated documentation comment in .proto file."""
+        """See Machine.ApplyStream.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')

@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cmatchengine/v1/machine.proto\x12\x0ematchengine.v1\")\n\x12OpenSessionRequest\x12\x13\n\x0b\x63lient_name\x18\x01 \x01(\t\"h\n\x13OpenSessionResponse\x12\x12\n\nsession_id\x18\x01 \x01(\x04\x12-\n\x06status\x18\x02 \x01(\x0e\x32\x1d.matchengine.v1.SessionStatus\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\"&\n\x10KeepAliveRequest\x12\x12\n\nsession_id\x18\x01 \x01(\x04\"B\n\x11KeepAliveResponse\x12-\n\x06status\x18\x01 \x01(\x0e\x32\x1d.matchengine.v1.SessionStatus\"c\n\x13\x43loseSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\x04\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12\x18\n\x0b\x63lient_name\x18\x03 \x01(\tH\x00\x88\x01\x01\x42\x0e\n\x0c_client_name\"U\n\x14\x43loseSessionResponse\x12-\n\x06status\x18\x01 \x01(\x0e\x32\x1d.matchengine.v1.SessionStatus\x12\x0e\n\x06\x63losed\x18\x02 \x01(\x04\"]\n\x13ListSessionsRequest\x12\r\n\x05\x61\x66ter\x18\x01 \x01(\x04\x12\r\n\x05limit\x18\x02 \x01(\r\x12\x18\n\x0b\x63lient_name\x18\x03 \x01(\tH\x00\x88\x01\x01\x42\x0e\n\x0c_client_name\"S\n\x14ListSessionsResponse\x12-\n\x08sessions\x18\x01 \x03(\x0b\x32\x1b.matchengine.v1.SessionInfo\x12\x0c\n\x04more\x18\x02 \x01(\x08\"\x85\x01\n\x0bSessionInfo\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x13\n\x0b\x63lient_name\x18\x02 \x01(\t\x12\x19\n\x0cidle_seconds\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07\x61nswers\x18\x04 \x01(\r\x12\x14\n\x0c\x61nswer_bytes\x18\x05 \x01(\x04\x42\x0f\n\r_idle_seconds\"[\n\x0c\x41pplyRequest\x12\x12\n\nsession_id\x18\x01 \x01(\x04\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x14\n\x0c\x61\x63knowledged\x18\x03 \x01(\x04\x12\x0f\n\x07\x63ommand\x18\x04 \x01(\x0c\"o\n\rApplyResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12-\n\x06status\x18\x02 \x01(\x0e\x32\x1d.matchengine.v1.SessionStatus\x12\r\n\x05index\x18\x03 \x01(\x04\x12\x0e\n\x06\x61nswer\x18\x04 \x01(\x0c\"\x1d\n\x0cQueryRequest\x12\r\n\x05query\x18\x01 \x01(\x0c\".\n\rQueryResponse\x12\x0e\n\x06\x61nswer\x18\x01 \x01(\x0c\x12\r\n\x05index\x18\x02 \x01(\x04*\xb9\x03\n\rSessionStatus\x12\x1e\n\x1aSESSION_STATUS_UNSPECIFIED\x10\x00\x12\x15\n\x11SESSION_STATUS_OK\x10\x01\x12\"\n\x1eSESSION_STATUS_UNKNOWN_SESSION\x10\x02\x12\x1f\n\x1bSESSION_STATUS_SEQUENCE_GAP\x10\x03\x12\'\n#SESSION_STATUS_ALREADY_ACKNOWLEDGED\x10\x04\x12\x1f\n\x1bSESSION_STATUS_SESSION_FULL\x10\x05\x12$\n SESSION_STATUS_TOO_MANY_SESSIONS\x10\x06\x12\x1c\n\x18SESSION_STATUS_MALFORMED\x10\x07\x12\x1b\n\x17SESSION_STATUS_ID_TAKEN\x10\x08\x12#\n\x1fSESSION_STATUS_TOO_MANY_OF_NAME\x10\t\x12\x1a\n\x16SESSION_STATUS_EVICTED\x10\n\x12\x1a\n\x16SESSION_STATUS_EXPIRED\x10\x0b\x12$\n SESSION_STATUS_ENDED_BY_OPERATOR\x10\x0c\x32\xdc\x02\n\x08Sessions\x12Q\n\x04Open\x12\".matchengine.v1.OpenSessionRequest\x1a#.matchengine.v1.OpenSessionResponse\"\x00\x12R\n\tKeepAlive\x12 .matchengine.v1.KeepAliveRequest\x1a!.matchengine.v1.KeepAliveResponse\"\x00\x12T\n\x05\x43lose\x12#.matchengine.v1.CloseSessionRequest\x1a$.matchengine.v1.CloseSessionResponse\"\x00\x12S\n\x04List\x12#.matchengine.v1.ListSessionsRequest\x1a$.matchengine.v1.ListSessionsResponse\"\x00\x32\xeb\x01\n\x07Machine\x12\x46\n\x05\x41pply\x12\x1c.matchengine.v1.ApplyRequest\x1a\x1d.matchengine.v1.ApplyResponse\"\x00\x12P\n\x0b\x41pplyStream\x12\x1c.matchengine.v1.ApplyRequest\x1a\x1d.matchengine.v1.ApplyResponse\"\x00(\x01\x30\x01\x12\x46\n\x05Query\x12\x1c.matchengine.v1.QueryRequest\x1a\x1d.matchengine.v1.QueryResponse\"\x00\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cmatchengine/v1/machine.proto\x12\x0ematchengine.v1\")\n\x12OpenSessionRequest\x12\x13\n\x0b\x63lient_name\x18\x01 \x01(\t\"h\n\x13OpenSessionResponse\x12\x12\n\nsession_id\x18\x01 \x01(\x04\x12-\n\x06status\x18\x02 \x01(\x0e\x32\x1d.matchengine.v1.SessionStatus\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\"&\n\x10KeepAliveRequest\x12\x12\n\nsession_id\x18\x01 \x01(\x04\"B\n\x11KeepAliveResponse\x12-\n\x06status\x18\x01 \x01(\x0e\x32\x1d.matchengine.v1.SessionStatus\"c\n\x13\x43loseSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\x04\x12\x0e\n\x06number\x18\x02 \x01(\x04\x12\x18\n\x0b\x63lient_name\x18\x03 \x01(\tH\x00\x88\x01\x01\x42\x0e\n\x0c_client_name\"U\n\x14\x43loseSessionResponse\x12-\n\x06status\x18\x01 \x01(\x0e\x32\x1d.matchengine.v1.SessionStatus\x12\x0e\n\x06\x63losed\x18\x02 \x01(\x04\"]\n\x13ListSessionsRequest\x12\r\n\x05\x61\x66ter\x18\x01 \x01(\x04\x12\r\n\x05limit\x18\x02 \x01(\r\x12\x18\n\x0b\x63lient_name\x18\x03 \x01(\tH\x00\x88\x01\x01\x42\x0e\n\x0c_client_name\"S\n\x14ListSessionsResponse\x12-\n\x08sessions\x18\x01 \x03(\x0b\x32\x1b.matchengine.v1.SessionInfo\x12\x0c\n\x04more\x18\x02 \x01(\x08\"\x85\x01\n\x0bSessionInfo\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x13\n\x0b\x63lient_name\x18\x02 \x01(\t\x12\x19\n\x0cidle_seconds\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07\x61nswers\x18\x04 \x01(\r\x12\x14\n\x0c\x61nswer_bytes\x18\x05 \x01(\x04\x42\x0f\n\r_idle_seconds\"}\n\x0c\x41pplyRequest\x12\x12\n\nsession_id\x18\x01 \x01(\x04\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x14\n\x0c\x61\x63knowledged\x18\x03 \x01(\x04\x12\x0f\n\x07\x63ommand\x18\x04 \x01(\x0c\x12\x0e\n\x06slices\x18\x05 \x01(\x08\x12\x10\n\x08position\x18\x06 \x01(\x04\"\x8f\x01\n\rApplyResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12-\n\x06status\x18\x02 \x01(\x0e\x32\x1d.matchengine.v1.SessionStatus\x12\r\n\x05index\x18\x03 \x01(\x04\x12\x0e\n\x06\x61nswer\x18\x04 \x01(\x0c\x12\x10\n\x08position\x18\x05 \x01(\x04\x12\x0c\n\x04more\x18\x06 \x01(\x08\"\x1d\n\x0cQueryRequest\x12\r\n\x05query\x18\x01 \x01(\x0c\".\n\rQueryResponse\x12\x0e\n\x06\x61nswer\x18\x01 \x01(\x0c\x12\r\n\x05index\x18\x02 \x01(\x04*\xb9\x03\n\rSessionStatus\x12\x1e\n\x1aSESSION_STATUS_UNSPECIFIED\x10\x00\x12\x15\n\x11SESSION_STATUS_OK\x10\x01\x12\"\n\x1eSESSION_STATUS_UNKNOWN_SESSION\x10\x02\x12\x1f\n\x1bSESSION_STATUS_SEQUENCE_GAP\x10\x03\x12\'\n#SESSION_STATUS_ALREADY_ACKNOWLEDGED\x10\x04\x12\x1f\n\x1bSESSION_STATUS_SESSION_FULL\x10\x05\x12$\n SESSION_STATUS_TOO_MANY_SESSIONS\x10\x06\x12\x1c\n\x18SESSION_STATUS_MALFORMED\x10\x07\x12\x1b\n\x17SESSION_STATUS_ID_TAKEN\x10\x08\x12#\n\x1fSESSION_STATUS_TOO_MANY_OF_NAME\x10\t\x12\x1a\n\x16SESSION_STATUS_EVICTED\x10\n\x12\x1a\n\x16SESSION_STATUS_EXPIRED\x10\x0b\x12$\n SESSION_STATUS_ENDED_BY_OPERATOR\x10\x0c\x32\xdc\x02\n\x08Sessions\x12Q\n\x04Open\x12\".matchengine.v1.OpenSessionRequest\x1a#.matchengine.v1.OpenSessionResponse\"\x00\x12R\n\tKeepAlive\x12 .matchengine.v1.KeepAliveRequest\x1a!.matchengine.v1.KeepAliveResponse\"\x00\x12T\n\x05\x43lose\x12#.matchengine.v1.CloseSessionRequest\x1a$.matchengine.v1.CloseSessionResponse\"\x00\x12S\n\x04List\x12#.matchengine.v1.ListSessionsRequest\x1a$.matchengine.v1.ListSessionsResponse\"\x00\x32\xeb\x01\n\x07Machine\x12\x46\n\x05\x41pply\x12\x1c.matchengine.v1.ApplyRequest\x1a\x1d.matchengine.v1.ApplyResponse\"\x00\x12P\n\x0b\x41pplyStream\x12\x1c.matchengine.v1.ApplyRequest\x1a\x1d.matchengine.v1.ApplyResponse\"\x00(\x01\x30\x01\x12\x46\n\x05Query\x12\x1c.matchengine.v1.QueryRequest\x1a\x1d.matchengine.v1.QueryResponse\"\x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'matchengine.v1.machine_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SESSIONSTATUS']._serialized_start=1095
-  _globals['_SESSIONSTATUS']._serialized_end=1536
+  _globals['_SESSIONSTATUS']._serialized_start=1162
+  _globals['_SESSIONSTATUS']._serialized_end=1603
   _globals['_OPENSESSIONREQUEST']._serialized_start=48
   _globals['_OPENSESSIONREQUEST']._serialized_end=89
   _globals['_OPENSESSIONRESPONSE']._serialized_start=91
@@ -52,15 +52,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SESSIONINFO']._serialized_start=674
   _globals['_SESSIONINFO']._serialized_end=807
   _globals['_APPLYREQUEST']._serialized_start=809
-  _globals['_APPLYREQUEST']._serialized_end=900
-  _globals['_APPLYRESPONSE']._serialized_start=902
-  _globals['_APPLYRESPONSE']._serialized_end=1013
-  _globals['_QUERYREQUEST']._serialized_start=1015
-  _globals['_QUERYREQUEST']._serialized_end=1044
-  _globals['_QUERYRESPONSE']._serialized_start=1046
-  _globals['_QUERYRESPONSE']._serialized_end=1092
-  _globals['_SESSIONS']._serialized_start=1539
-  _globals['_SESSIONS']._serialized_end=1887
-  _globals['_MACHINE']._serialized_start=1890
-  _globals['_MACHINE']._serialized_end=2125
+  _globals['_APPLYREQUEST']._serialized_end=934
+  _globals['_APPLYRESPONSE']._serialized_start=937
+  _globals['_APPLYRESPONSE']._serialized_end=1080
+  _globals['_QUERYREQUEST']._serialized_start=1082
+  _globals['_QUERYREQUEST']._serialized_end=1111
+  _globals['_QUERYRESPONSE']._serialized_start=1113
+  _globals['_QUERYRESPONSE']._serialized_end=1159
+  _globals['_SESSIONS']._serialized_start=1606
+  _globals['_SESSIONS']._serialized_end=1954
+  _globals['_MACHINE']._serialized_start=1957
+  _globals['_MACHINE']._serialized_end=2192
 # @@protoc_insertion_point(module_scope)

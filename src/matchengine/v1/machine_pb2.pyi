@@ -115,28 +115,36 @@ class SessionInfo(_message.Message):
     def __init__(self, number: _Optional[int] = ..., client_name: _Optional[str] = ..., idle_seconds: _Optional[float] = ..., answers: _Optional[int] = ..., answer_bytes: _Optional[int] = ...) -> None: ...
 
 class ApplyRequest(_message.Message):
-    __slots__ = ("session_id", "sequence", "acknowledged", "command")
+    __slots__ = ("session_id", "sequence", "acknowledged", "command", "slices", "position")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     ACKNOWLEDGED_FIELD_NUMBER: _ClassVar[int]
     COMMAND_FIELD_NUMBER: _ClassVar[int]
+    SLICES_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
     session_id: int
     sequence: int
     acknowledged: int
     command: bytes
-    def __init__(self, session_id: _Optional[int] = ..., sequence: _Optional[int] = ..., acknowledged: _Optional[int] = ..., command: _Optional[bytes] = ...) -> None: ...
+    slices: bool
+    position: int
+    def __init__(self, session_id: _Optional[int] = ..., sequence: _Optional[int] = ..., acknowledged: _Optional[int] = ..., command: _Optional[bytes] = ..., slices: _Optional[bool] = ..., position: _Optional[int] = ...) -> None: ...
 
 class ApplyResponse(_message.Message):
-    __slots__ = ("sequence", "status", "index", "answer")
+    __slots__ = ("sequence", "status", "index", "answer", "position", "more")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     INDEX_FIELD_NUMBER: _ClassVar[int]
     ANSWER_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     status: SessionStatus
     index: int
     answer: bytes
-    def __init__(self, sequence: _Optional[int] = ..., status: _Optional[_Union[SessionStatus, str]] = ..., index: _Optional[int] = ..., answer: _Optional[bytes] = ...) -> None: ...
+    position: int
+    more: bool
+    def __init__(self, sequence: _Optional[int] = ..., status: _Optional[_Union[SessionStatus, str]] = ..., index: _Optional[int] = ..., answer: _Optional[bytes] = ..., position: _Optional[int] = ..., more: _Optional[bool] = ...) -> None: ...
 
 class QueryRequest(_message.Message):
     __slots__ = ("query",)

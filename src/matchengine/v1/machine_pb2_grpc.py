@@ -245,9 +245,11 @@ class MachineStub:
     NOT_FOUND            the message names what a read asked for and the node does not have.
     FAILED_PRECONDITION  refused: nothing was executed; the message says why.
     UNIMPLEMENTED        not offered by this node, or by its state machine.
+    OUT_OF_RANGE         the command took effect, but its answer is too large for the one response that the request
+    allows: ask for it in slices, in a stream, with the same sequence.
 
     The trailing metadata "matchengine-reason" is one of: not-leader, no-quorum, unknown-outcome, busy,
-    refused, stopped, invalid, not-found, unsupported.
+    refused, stopped, invalid, not-found, unsupported, too-large.
 
     A stream ends at its first failure, after the answers to all earlier requests; later ones of the stream
     have no effect.
@@ -289,22 +291,28 @@ class MachineServicer:
     NOT_FOUND            the message names what a read asked for and the node does not have.
     FAILED_PRECONDITION  refused: nothing was executed; the message says why.
     UNIMPLEMENTED        not offered by this node, or by its state machine.
+    OUT_OF_RANGE         the command took effect, but its answer is too large for the one response that the request
+    allows: ask for it in slices, in a stream, with the same sequence.
 
     The trailing metadata "matchengine-reason" is one of: not-leader, no-quorum, unknown-outcome, busy,
-    refused, stopped, invalid, not-found, unsupported.
+    refused, stopped, invalid, not-found, unsupported, too-large.
 
     A stream ends at its first failure, after the answers to all earlier requests; later ones of the stream
     have no effect.
     """
 
     def Apply(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """For answers of at most 4 MiB.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ApplyStream(self, request_iterator, context):
         """Many commands under way at once; answers come in the order of the requests.
+
+        An answer of any size reaches a client that takes slices. A node of an older version ignores that and answers in
+        one response; a client that does not ask for slices gets one response, too, of up to 1 GiB.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -356,9 +364,11 @@ class Machine:
     NOT_FOUND            the message names what a read asked for and the node does not have.
     FAILED_PRECONDITION  refused: nothing was executed; the message says why.
     UNIMPLEMENTED        not offered by this node, or by its state machine.
+    OUT_OF_RANGE         the command took effect, but its answer is too large for the one response that the request
+    allows: ask for it in slices, in a stream, with the same sequence.
 
     The trailing metadata "matchengine-reason" is one of: not-leader, no-quorum, unknown-outcome, busy,
-    refused, stopped, invalid, not-found, unsupported.
+    refused, stopped, invalid, not-found, unsupported, too-large.
 
     A stream ends at its first failure, after the answers to all earlier requests; later ones of the stream
     have no effect.

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from matchengine.answers import whole
 from matchengine.client.commands import CommandQueue, LoneCommand, MovedError
-from matchengine.client.contracts import ATTEMPT_S, Failure, NodeStatus, Opened
+from matchengine.client.contracts import ATTEMPT_S, Failure, NodeStatus, Opened, Slice
 from matchengine.client.errors import SessionRefusedError
 from matchengine.client.pursuit import Pursuit
 from matchengine.errors import BusyError, MatchEngineError, NotLeaderError, RefusedError
@@ -33,13 +34,14 @@ _PAUSE_S: Final = 0.01
 
 
 class Ticket:
-    """A command of a client, by its number."""
+    """A command of a client, by its number; ``parts`` are the slices of its answer that are here."""
 
-    __slots__ = ("command", "number")
+    __slots__ = ("command", "number", "parts")
 
     def __init__(self, number: int, command: bytes) -> None:
         self.number = number
         self.command = command
+        self.parts = b""
 
 
 class Client:
@@ -218,9 +220,17 @@ class Session:
         """See :class:`matchengine.client.contracts.Cluster`."""
         return Link(self, address)
 
-    def answered(self, ticket: Ticket, response: tuple[int, SessionAnswer]) -> None:
+    def sliced(self, ticket: Ticket, response: tuple[int, SessionAnswer], known: int) -> None:
         """See :class:`matchengine.client.contracts.Cluster`."""
-        self.client.take(ticket, *response)
+        ticket.parts += whole(response[1].payload)[known:]
+
+    def answered(self, ticket: Ticket, response: tuple[int, SessionAnswer], known: int) -> None:
+        """See :class:`matchengine.client.contracts.Cluster`."""
+        if ticket.parts:
+            self._world.count("answers in slices")
+        self.sliced(ticket, response, known)
+        sequence, answer = response
+        self.client.take(ticket, sequence, SessionAnswer(answer.status, answer.value, ticket.parts))
 
     def session_opened(self) -> None:
         """See :class:`matchengine.client.contracts.Cluster`."""
@@ -303,8 +313,15 @@ class Link:
         if self._process is None:
             return
         while (numbered := queue.next_to_write()) is not None:
+            if numbered.position:
+                self._world.count("answers continued")
             self._to_server(
-                self._stream.request, queue.session_id, numbered.sequence, queue.acknowledged, numbered.command
+                self._stream.request,
+                queue.session_id,
+                numbered.sequence,
+                queue.acknowledged,
+                numbered.command,
+                numbered.position,
             )
 
     def cancel(self) -> None:
@@ -327,8 +344,8 @@ class Link:
         elif self._host.refuses:
             self._to_client(self._failed, Failure("connection reset"))
 
-    def _answer(self, sequence: int, answer: SessionAnswer) -> None:
-        self._to_client(self._session.pursuit.take, self, sequence, answer.status, (sequence, answer))
+    def _answer(self, sequence: int, answer: SessionAnswer, part: Slice) -> None:
+        self._to_client(self._session.pursuit.take, self, sequence, answer.status, (sequence, answer), part)
 
     def _end(self, error: Exception | None) -> None:
         self._to_client(self._failed, failure(error))

@@ -11,11 +11,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from matchengine.answers import pieces, size_of, whole
+from matchengine.client.contracts import Slice
 from matchengine.errors import BusyError, NotLeaderError
 from matchengine.node.engine import Outcome
 from matchengine.sessions import (
     MAX_SESSION_ID,
     SessionAnswer,
+    SessionStatus,
     command_envelope,
     decode_answer,
     keep_alive_envelope,
@@ -31,6 +34,11 @@ Reply: TypeAlias = Callable[[object, Exception | None], None]
 
 #: How often a leader looks for idle sessions, as a part of the time after which one is.
 _LOOKS: Final = 10
+#: What one slice of an answer holds, and when the next follows.
+_SLICE_BYTES: Final = 250
+_SLICE_US: Final = 5_000
+#: Every so many processes is of a version that sends answers whole.
+_WITHOUT_SLICES: Final = 6
 
 
 class Services:
@@ -115,12 +123,13 @@ class Services:
 
 
 class _Slot:
-    """A request whose answer waits for its turn."""
+    """A request whose answer waits for its turn; ``position`` is what the client has of it."""
 
-    __slots__ = ("error", "outcome", "sequence", "settled")
+    __slots__ = ("error", "outcome", "position", "sequence", "settled")
 
-    def __init__(self, sequence: int) -> None:
+    def __init__(self, sequence: int, position: int) -> None:
         self.sequence = sequence
+        self.position = position
         self.settled = False
         self.outcome: Outcome | None = None
         self.error: Exception | None = None
@@ -129,23 +138,29 @@ class _Slot:
 class CommandStream:
     """The server's end of a client's stream.
 
-    ``answer(sequence, answer)`` and ``end(error)`` carry what goes back; nothing follows ``end``.
+    ``answer(sequence, answer, part)`` and ``end(error)`` carry what goes back; nothing follows ``end``.  A large
+    answer goes out slice by slice, with time in between; some processes are of a version that knows no slices.
     """
 
     def __init__(
-        self, process: Process, answer: Callable[[int, SessionAnswer], None], end: Callable[[Exception | None], None]
+        self,
+        process: Process,
+        answer: Callable[[int, SessionAnswer, Slice], None],
+        end: Callable[[Exception | None], None],
     ) -> None:
         self._process = process
         self._answer = answer
         self._end = end
         self._slots: deque[_Slot] = deque()
         self._ended = False
+        self._pausing = False
+        self._slices = process.number % _WITHOUT_SLICES != 0
 
-    def request(self, session_id: int, sequence: int, acknowledged: int, command: bytes) -> None:
+    def request(self, session_id: int, sequence: int, acknowledged: int, command: bytes, position: int) -> None:
         """A command has arrived."""
         if self._ended:
             return
-        slot = _Slot(sequence)
+        slot = _Slot(sequence, position)
         self._slots.append(slot)
 
         def settle(outcome: Outcome | None, error: Exception | None) -> None:
@@ -155,17 +170,45 @@ class CommandStream:
         self._process.replica.apply(command_envelope(session_id, sequence, acknowledged, command), settle)
 
     def _flush(self) -> None:
-        while self._slots and self._slots[0].settled and not self._ended:
-            slot = self._slots.popleft()
+        while self._slots and self._slots[0].settled and not (self._ended or self._pausing):
+            slot = self._slots[0]
             if slot.outcome is None:
                 self._ended = True
                 self._end(slot.error)
+            elif self._write(slot, slot.outcome):
+                self._pausing = True
+                self._process.world.timeline.after(_SLICE_US, self._process.enter, self._go_on)
             else:
-                self._answer(slot.sequence, decode_answer(slot.outcome.result))
+                self._slots.popleft()
+
+    def _go_on(self) -> None:
+        self._pausing = False
+        self._flush()
+
+    def _write(self, slot: _Slot, outcome: Outcome) -> bool:
+        """The next slice of an answer; whether more follow."""
+        answer = decode_answer(outcome.result)
+        if not self._slices or answer.status is not SessionStatus.OK:
+            data = whole(answer.payload)
+            self._answer(slot.sequence, _with_payload(answer, data), Slice(0, len(data), more=False))
+            return False
+        data = next(pieces(answer.payload, _SLICE_BYTES, slot.position), b"")
+        part = Slice(slot.position, len(data), slot.position + len(data) < size_of(answer.payload))
+        self._answer(slot.sequence, _with_payload(answer, data), part)
+        slot.position += len(data)
+        return part.more
+
+
+def _with_payload(answer: SessionAnswer, payload: bytes) -> SessionAnswer:
+    return SessionAnswer(answer.status, answer.value, payload)
 
 
 def _decoded(reply: Reply) -> Callable[[Outcome | None, Exception | None], None]:
     def done(outcome: Outcome | None, error: Exception | None) -> None:
-        reply(None if outcome is None else decode_answer(outcome.result), error)
+        if outcome is None:
+            reply(None, error)
+        else:
+            answer = decode_answer(outcome.result)
+            reply(_with_payload(answer, whole(answer.payload)), None)
 
     return done
