@@ -43,9 +43,15 @@ PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "proxy": lambda options: asyncio.run(proxy.main(options.data)),
     "rolling": lambda options: asyncio.run(rolling.main(options.data, options.rate)),
     "simulation": lambda _: simulation.main(),
-    "soak": lambda options: asyncio.run(soak.main(options.data, options.minutes)),
+    "soak": lambda options: asyncio.run(_soak(options)),
 }
 NEEDS_GO = {"side_by_side", "engines", "proxy", "rolling"}
+
+
+async def _soak(options: argparse.Namespace) -> None:
+    """Alone, and beside processes that take the processor from the nodes."""
+    for busy in (0, options.busy):
+        await soak.main(options.data, options.minutes / 2, busy)
 
 
 def _by_default() -> list[str]:
@@ -64,6 +70,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=10.0, help="length of each run of the engines part")
     parser.add_argument("--rate", type=int, default=20_000, help="orders a second of the rolling part")
     parser.add_argument("--minutes", type=float, default=10.0, help="length of the soak part")
+    parser.add_argument("--busy", type=int, default=4, help="busy processes beside the second half of the soak part")
     options = parser.parse_args()
     for part in options.parts:
         if part not in PARTS:

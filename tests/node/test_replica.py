@@ -516,3 +516,36 @@ def test_a_proposal_is_not_done_when_the_entry_at_its_index_is_of_another_term()
     leader.replica._waiting[index] = _Waiting(leader.replica.soft_state.term - 1, done)
     world.settle(done)
     assert isinstance(done.error, NotLeaderError)
+
+
+@pytest.mark.parametrize("delay", [15, 20, 30, 45])
+def test_servers_whose_disks_take_as_long_as_an_election_timeout_elect_a_leader_and_keep_it(delay):
+    """The timeout is 20 ticks; an election takes the candidate's write and a voter's."""
+    world = World()
+    for node in world.nodes.values():
+        node.disk.delay = delay
+    leader = world.leader()
+    world.settle(world.apply(leader, b"x"))
+    term = leader.replica.soft_state.term
+    assert term <= 6
+    results = []
+    for i in range(20):
+        results.append(world.apply(leader, b"%d" % i))
+        world.run(25)
+    world.settle(*results)
+    assert leader.leads and leader.replica.soft_state.term == term
+
+
+def test_leadership_is_handed_over_between_slow_disks():
+    """The target must have written what is missing, and its vote, within the patience of the old leader."""
+    world = World()
+    for node in world.nodes.values():
+        node.disk.delay = 20
+    old = world.leader()
+    world.settle(world.apply(old, b"x"))
+    world.run(100)
+    target, result = world.followers()[0], Result()
+    old.replica.transfer_leadership(target.id, result)
+    world.settle(result)
+    assert result.error is None
+    assert world.leader() is target

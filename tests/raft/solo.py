@@ -19,6 +19,7 @@ from matchengine.raft.messages import (
     RequestVote,
     RequestVoteResponse,
     Response,
+    Unanswered,
     Written,
 )
 from matchengine.raft.proposals import (
@@ -131,6 +132,19 @@ class Bench:
         for peer in peers:
             for request in self.take(AppendEntries, peer):
                 self.answer(peer, request, AppendEntriesResponse(request.term, 0, True))
+
+    def fail(self, peer: str, request: Request) -> None:
+        self.raft.step(Unanswered(peer, request))
+        self.pump()
+
+    def stand_slowly(self, write: int) -> RequestVote:
+        """As :meth:`stand`, with a disk that takes ``write`` ticks for the own vote."""
+        self.tick(20)
+        ask = self.take(RequestPreVote)[0]
+        self.answer("n2", ask, RequestPreVoteResponse(ask.term, True))
+        self.tick(write)
+        self.written()
+        return self.take(RequestVote)[0]
 
     def stand(self) -> RequestVote:
         """Time passes until n1 is a candidate."""

@@ -6,8 +6,8 @@ import pytest
 from solo import MEMBERS, Bench
 
 from cluster import TIMING
+from matchengine.raft.config import Ticks
 from matchengine.raft.configuration import MAX_SERVERS, check_configuration, encode_configuration
-from matchengine.raft.core import Ticks
 from matchengine.raft.messages import (
     AppendEntries,
     AppendEntriesResponse,

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from matchengine.raft.config import FAST, HASHICORP, RaftConfig, Timing
+from matchengine.raft.config import FAST, HASHICORP, RaftConfig, Ticks, Timing
 from matchengine.raft.configuration import encode_configuration
-from matchengine.raft.core import Ticks
 from matchengine.raft.log import RaftLog
 from matchengine.raft.membership import Membership
 from matchengine.raft.messages import AppendEntries, InstallSnapshot

@@ -163,6 +163,15 @@ def test_ticks_missed_in_a_stall_are_dropped():
     assert len(ticks) <= 2
 
 
+def test_a_stall_is_told_in_the_log_and_the_next_one_only_after_a_while(caplog):
+    caplog.set_level("INFO")
+    loop = FakeLoop()
+    Ticker(loop, 0.01, lambda: None)
+    for now in (0.31, 1.0, 9.0, 11.0):
+        loop.move_to(now)
+    assert caplog.messages == [f"the event loop stood still for {ms} ms" for ms in (300, 1990)]
+
+
 def test_a_stopped_ticker_is_silent():
     loop, ticks = FakeLoop(), []
     ticker = Ticker(loop, 0.01, lambda: ticks.append(1))

@@ -87,7 +87,11 @@ class _Delivery:
 
 
 class Replica:
-    """Drives one server.  ``on_soft_state`` hears of role and leader; ``on_stop`` of the fatal error, once."""
+    """Drives one server.
+
+    ``on_soft_state`` hears of role and leader, ``on_notice`` why elections are held and timeouts changed, in sentences
+    for the log; ``on_stop`` hears of the fatal error, once.
+    """
 
     def __init__(
         self,
@@ -105,6 +109,7 @@ class Replica:
         wake: Callable[[], None],
         on_soft_state: Callable[[SoftState], None],
         on_stop: Callable[[Exception], None],
+        on_notice: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._raft = Raft(config, restored, rng)
         #: The core's state itself, for checkers that look after every step; not to be changed.
@@ -115,6 +120,7 @@ class Replica:
         self._wake = wake
         self._on_soft_state = on_soft_state
         self._on_stop = on_stop
+        self._on_notice = on_notice
         self._keys = count(1)
         self._tokens = count(1)
         self._proposed: dict[int, Done] = {}
@@ -253,6 +259,8 @@ class Replica:
     # --- Ready -----------------------------------------------------------------------------
 
     def _perform(self, ready: Ready) -> None:
+        for notice in ready.notices:
+            self._on_notice(notice)
         for accepted in ready.accepted:
             self._accepted(accepted)
         if ready.soft_state is not None:  # after the accepted ones: they are lost with the leadership

@@ -16,22 +16,41 @@ from matchengine.raft.types import Role, ServerId
 class Candidacy:
     """The ballot under way, if any; the role says which kind it is."""
 
-    __slots__ = ("_core", "_granted", "_request", "_vote_write")
+    __slots__ = ("_asked_at", "_core", "_granted", "_request", "_vote_write")
 
     def __init__(self, core: Core) -> None:
         self._core = core
         self._request: RequestPreVote | RequestVote | None = None
         self._granted: set[ServerId] = set()
         self._vote_write = 0
+        self._asked_at = 0
 
     def timer_fired(self) -> None:
         """No leader for too long, or the last ballot led nowhere: start over."""
         core = self._core
+        if core.role is Role.CANDIDATE:
+            core.tell(f"the election of term {core.term} was not won within {core.ms(core.timeout)} ms")
+            core.pace.election_failed()
+        elif core.role is Role.FOLLOWER and (core.leader_id or self.is_electable):
+            core.tell(self._alarm())  # once: from now on it is a candidate, or knows of no leader
         core.set_leader("")
         if self.is_electable:
             self._ask_first()
         else:
-            core.restart_timer(core.ticks.heartbeat_timeout)
+            core.restart_timer()
+
+    def _alarm(self) -> str:
+        """Why a follower's timer has fired, and what it does about it."""
+        core = self._core
+        leader = core.leader_id
+        why = (
+            f"nothing was heard of leader {leader} for {core.ms(core.now - core.contact)} ms" if leader else "no leader"
+        )
+        if self.is_electable:
+            return f"{why}: asks the voters whether to stand for election"
+        if core.write_hangs:
+            return f"{why}: does not stand, its disk finishes no write since {core.ms(core.disk_stall)} ms"
+        return f"{why}: does not stand, as it has no vote"
 
     @property
     def is_electable(self) -> bool:
@@ -72,6 +91,9 @@ class Candidacy:
         """Enter the next term; the requests leave once the own vote is durable, which also counts it."""
         core = self._core
         core.become_candidate()
+        core.tell(
+            f"stands for election in term {core.term}" + (": the leader hands over" if leadership_transfer else "")
+        )
         request = RequestVote(core.term, core.log.last_index, core.log.last_term, leadership_transfer)
         self._request = request
         self._granted = set()
@@ -81,6 +103,8 @@ class Candidacy:
     def written(self, number: int) -> None:
         """Our own vote counts once it cannot be forgotten."""
         if self._core.role is Role.CANDIDATE and number >= self._vote_write:
+            if self._core.id not in self._granted:
+                self._asked_at = self._core.now
             self._granted.add(self._core.id)
 
     def vote_answered(self, peer: ServerId, request: RequestVote, response: RequestVoteResponse) -> None:
@@ -88,6 +112,7 @@ class Candidacy:
         if response.term > self._core.term:
             self._core.follow(response.term)
         elif response.granted and response.term == request.term and request is self._request:
+            self._core.pace.voted(self._core.now - self._asked_at)
             self._granted.add(peer)
 
     @property

@@ -24,6 +24,32 @@ class Timing(msgspec.Struct, frozen=True):
     commit_interval_ms: int
 
 
+class Ticks(msgspec.Struct, frozen=True):
+    """The timing profile in ticks, rounded up."""
+
+    heartbeat_interval: int
+    heartbeat_timeout: int
+    election_timeout: int
+    lease: int
+    commit_interval: int
+
+    @classmethod
+    def of(cls, timing: Timing) -> Ticks:
+        """Translate a profile."""
+        return cls(
+            *(
+                -(-ms // timing.tick_ms)
+                for ms in (
+                    timing.heartbeat_interval_ms,
+                    timing.heartbeat_timeout_ms,
+                    timing.election_timeout_ms,
+                    timing.leader_lease_timeout_ms,
+                    timing.commit_interval_ms,
+                )
+            )
+        )
+
+
 #: For clusters of our own nodes on one machine or one network.
 FAST = Timing("fast", 10, 40, 200, 200, 200, 10)
 #: HashiCorp Raft's defaults, for clusters that its nodes share.

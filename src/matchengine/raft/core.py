@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import msgspec
-
-from matchengine.raft.config import RaftConfig, Timing
+from matchengine.raft.config import RaftConfig, Ticks
 from matchengine.raft.log import RaftLog
 from matchengine.raft.membership import Membership
 from matchengine.raft.messages import RequestVoteResponse, Response, TimeoutNowResponse
 from matchengine.raft.outbox import Outbox
+from matchengine.raft.pace import Pace
 from matchengine.raft.ready import SoftState
 from matchengine.raft.types import HardState, Index, Restored, Role, ServerId, SnapshotMeta, Term
 from matchengine.raft.writes import Writes
@@ -26,32 +25,6 @@ class Rng(Protocol):
     def randrange(self, start: int, stop: int) -> int:
         """A number in [start, stop), uniformly."""
         ...
-
-
-class Ticks(msgspec.Struct, frozen=True):
-    """The timing profile in ticks, rounded up."""
-
-    heartbeat_interval: int
-    heartbeat_timeout: int
-    election_timeout: int
-    lease: int
-    commit_interval: int
-
-    @classmethod
-    def of(cls, timing: Timing) -> Ticks:
-        """Translate a profile."""
-        return cls(
-            *(
-                -(-ms // timing.tick_ms)
-                for ms in (
-                    timing.heartbeat_interval_ms,
-                    timing.heartbeat_timeout_ms,
-                    timing.election_timeout_ms,
-                    timing.leader_lease_timeout_ms,
-                    timing.commit_interval_ms,
-                )
-            )
-        )
 
 
 class Core:
@@ -82,7 +55,8 @@ class Core:
         self._sessions = 0
         self._reported = SoftState(Role.FOLLOWER, self.term, "", "")
         self._reason = ""
-        self.restart_timer(self.ticks.heartbeat_timeout)
+        self.pace = Pace(config.timing, self._pace_changed)
+        self.restart_timer()
         if self.log.last_term > self.term:
             # A crash between a received snapshot and the record of its term.  Nobody got our vote
             # in that term, so to enter it is safe.
@@ -103,7 +77,9 @@ class Core:
             self._adopt(term, "")
         if self.role is not Role.FOLLOWER:
             self.role = Role.FOLLOWER
-            self.restart_timer(self.ticks.heartbeat_timeout)
+            self.restart_timer()
+        if leader_id:
+            self.pace.election_over()
         self.set_leader(leader_id, leader_address)
 
     def step_down(self, reason: str) -> None:
@@ -130,26 +106,37 @@ class Core:
         """Ask whether an election would succeed, in the current term."""
         self.role = Role.PRE_CANDIDATE
         self.set_leader("")
-        self.restart_timer(self.ticks.election_timeout)
+        self.restart_timer()
 
     def become_candidate(self) -> None:
         """Enter the next term with the own vote."""
         self.role = Role.CANDIDATE
         self.set_leader("")
         self._adopt(self.term + 1, self.id)
-        self.restart_timer(self.ticks.election_timeout)
+        self.restart_timer()
 
     def become_leader(self) -> None:
         """Lead the current term."""
         self.role = Role.LEADER
+        self.pace.election_over()
         self.set_leader(self.id, self.config.address)
 
     # --- timer -----------------------------------------------------------------------------
 
-    def restart_timer(self, timeout: int) -> None:
-        """Start over with a timeout drawn from [timeout, 2 * timeout) ticks (section 9.3)."""
+    def restart_timer(self) -> None:
+        """Start over with a timeout drawn from [t, 2 * t) ticks (section 9.3)."""
         self.timer_from = self.now
-        self.timeout = self._rng.randrange(timeout, 2 * timeout)
+        self._draw_timeout()
+
+    def _draw_timeout(self) -> None:
+        shortest = self.pace.heartbeat_timeout if self.role is Role.FOLLOWER else self.pace.election_timeout
+        self.timeout = self._rng.randrange(shortest, 2 * shortest)
+
+    def _pace_changed(self, text: str) -> None:
+        """Timeouts are others from now on, the one that runs included."""
+        self.tell(text)
+        if self.role is not Role.LEADER:
+            self._draw_timeout()
 
     def hear(self) -> None:
         """The leader spoke, or a vote was given: no election soon."""
@@ -160,12 +147,17 @@ class Core:
         """Whether a leader is known and was heard of within the shortest timeout (thesis section 4.2.3)."""
         if not self.leader_id:
             return False
-        return self.role is Role.LEADER or self.now - self.contact < self.ticks.heartbeat_timeout
+        return self.role is Role.LEADER or self.now - self.contact < self.pace.heartbeat_timeout
 
     @property
     def write_hangs(self) -> bool:
         """Whether the disk has finished nothing for longer than an election takes."""
-        return self.writes.stalled_for(self.now) > self.ticks.election_timeout
+        return self.disk_stall > self.pace.election_timeout
+
+    @property
+    def disk_stall(self) -> int:
+        """For how many ticks the disk has had a write and finished none."""
+        return self.writes.stalled_for(self.now)
 
     # --- log -------------------------------------------------------------------------------
 
@@ -199,6 +191,14 @@ class Core:
         elif not isinstance(response, TimeoutNowResponse) and response.term == self.term:
             number = max(number, self.writes.number_of_term())
         self.outbox.respond(token, response, number, upto)
+
+    def tell(self, text: str) -> None:
+        """One sentence for the log of the operator."""
+        self.outbox.notices.append(text)
+
+    def ms(self, ticks: int) -> int:
+        """Ticks in milliseconds."""
+        return ticks * self.config.timing.tick_ms
 
     def contradict(self, token: int, error: str) -> None:
         """Fail a call that breaks the protocol."""

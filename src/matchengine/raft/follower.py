@@ -22,6 +22,7 @@ def accept_leader(core: Core, received: Received, request: AppendEntries | Insta
     if request.term > core.term or core.role is not Role.FOLLOWER or core.leader_id != received.sender:
         core.follow(request.term, received.sender, received.sender_address)
         core.leader_is_nameless = received.is_nameless
+    core.pace.heard(request.term, received.sender, core.now)
     return True
 
 
@@ -29,6 +30,7 @@ def receive_append(core: Core, received: Received, request: AppendEntries) -> No
     """Answer an AppendEntries call."""
     last = core.log.last_index
     if request.term < core.term:
+        core.pace.heard_late(request.term, received.sender, core.now)
         core.respond(received.token, AppendEntriesResponse(core.term, last, False))
     elif not accept_leader(core, received, request):
         return

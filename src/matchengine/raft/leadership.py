@@ -216,11 +216,10 @@ class Leadership:
 
     def append_answered(self, peer: ServerId, request: AppendEntries, response: AppendEntriesResponse) -> None:
         """A follower answered in our term."""
-        core = self._core
         progress = self._progress(peer, request.session)
         if progress is None:
             return
-        progress.last_contact = core.now
+        self._heard(progress)
         progress.acked_round = max(progress.acked_round, request.round)
         if request.is_heartbeat:
             progress.heartbeats -= 1
@@ -229,6 +228,14 @@ class Leadership:
             self._judge(progress, request, response)
         if self.reads.are_unconfirmed:
             self._confirm_reads()
+
+    def _heard(self, progress: Progress) -> None:
+        """An answer came: unless calls were lost, or the follower has just been added, it tells what answers take."""
+        core = self._core
+        if progress.is_voter and progress.match and not progress.lost_call:
+            core.pace.answered(core.now - progress.last_contact)
+        progress.lost_call = False
+        progress.last_contact = core.now
 
     def _judge(self, progress: Progress, request: AppendEntries, response: AppendEntriesResponse) -> None:
         core = self._core
@@ -249,7 +256,7 @@ class Leadership:
         progress = self._progress(peer, request.session)
         if progress is None:
             return
-        progress.last_contact = self._core.now
+        self._heard(progress)
         if not response.success:
             self._fell_silent(progress, request)
         elif progress.matched(request.snapshot.index, request):
@@ -260,6 +267,7 @@ class Leadership:
         progress = self._progress(peer, request.session)
         if progress is None:
             return
+        progress.lost_call = True
         if isinstance(request, InstallSnapshot):
             self._fell_silent(progress, request)
         elif request.is_heartbeat:
@@ -279,7 +287,7 @@ class Leadership:
         behind again and again.
         """
         core = self._core
-        heard = [p for p in self.peers.values() if core.now - p.last_contact <= core.ticks.election_timeout]
+        heard = [p for p in self.peers.values() if core.now - p.last_contact <= core.pace.election_timeout]
         return min((p.needed_from for p in heard), default=core.log.last_index + 1)
 
     # --- commitment ------------------------------------------------------------------------
@@ -353,7 +361,7 @@ class Leadership:
         would only add to their trouble, and whoever won it would soon step down as well.
         """
         core = self._core
-        patience = core.ticks.election_timeout // 2
+        patience = core.pace.election_timeout // 2
         well = {
             p.server.id
             for p in self.peers.values()
@@ -368,7 +376,7 @@ class Leadership:
         return is_quorum([core.id, *heard], core.membership.voters)
 
     def _is_heard(self, progress: Progress) -> bool:
-        return progress.last_contact >= self._core.now - self._core.ticks.lease
+        return progress.last_contact >= self._core.now - self._core.pace.lease
 
     def applied(self) -> None:
         """The state machine moved on: a leader that was voted out may go, its last proposer has heard."""

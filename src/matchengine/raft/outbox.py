@@ -33,6 +33,7 @@ class Outbox:
         "_held",
         "accepted",
         "done",
+        "notices",
         "reads",
         "receive",
         "refused",
@@ -53,6 +54,7 @@ class Outbox:
         self.receive: ReceiveSnapshot | None = None
         self.restore: SnapshotMeta | None = None
         self.wants_snapshot = False
+        self.notices: list[str] = []
 
     def clear(self) -> None:
         """Everything that was ready has been taken; held messages stay."""
@@ -64,6 +66,7 @@ class Outbox:
         self.reads.clear()
         self.receive = self.restore = None
         self.wants_snapshot = False
+        self.notices.clear()
 
     @property
     def is_empty(self) -> bool:
@@ -78,6 +81,7 @@ class Outbox:
             or self.receive
             or self.restore
             or self.wants_snapshot
+            or self.notices
         )
 
     # --- messages --------------------------------------------------------------------------

@@ -51,6 +51,7 @@ class Progress:
         "inflight_requests",
         "last_append",
         "last_contact",
+        "lost_call",
         "match",
         "may_have_applied",
         "mode",
@@ -77,6 +78,8 @@ class Progress:
         self.sent_commit: Index = 0
         self.last_append = now
         self.last_contact = now
+        #: Whether a call failed since the last answer: then the time between two answers says nothing.
+        self.lost_call = False
         #: Until then the follower counts as heard although it holds nothing yet.
         self.expected_until = now
         self.acked_round = 0

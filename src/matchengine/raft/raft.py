@@ -100,6 +100,7 @@ class Raft:
         """One tick of the timing profile has passed."""
         core = self._core
         core.now += 1
+        core.pace.tick(core.now)
         if self._leadership is not None:
             self._leadership.tick()
         elif core.now - core.timer_from >= core.timeout:
@@ -174,6 +175,7 @@ class Raft:
             tuple(outbox.reads),
             core.take_soft_state(),
             outbox.wants_snapshot,
+            tuple(outbox.notices),
         )
         outbox.clear()
         return ready
@@ -284,6 +286,7 @@ class Raft:
 
     def _written(self, event: Written) -> None:
         core = self._core
+        core.pace.written(core.writes.stalled_for(core.now))
         core.writes.written(event.number, core.now)
         core.outbox.release(event.number)
         self._candidacy.written(event.number)

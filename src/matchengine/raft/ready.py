@@ -7,6 +7,7 @@ be pending.  ``apply`` holds entries that are committed and durable here; each e
 exactly once, in order.  ``restore`` (never together with ``apply``) replaces the state
 machine's state; no ``apply`` follows before ``Applied(restore.index)`` came in.  ``wants_snapshot`` asks for a snapshot
 of the state machine as it stands, if anything was applied since the last one: a follower waits for it.
+``notices`` are sentences for the operator's log: why timeouts change, and why an election is held.
 """
 
 from __future__ import annotations
@@ -113,3 +114,4 @@ class Ready(msgspec.Struct, frozen=True):
     reads: tuple[ReadReady, ...] = ()
     soft_state: SoftState | None = None
     wants_snapshot: bool = False
+    notices: tuple[str, ...] = ()

@@ -83,7 +83,7 @@ def status_of(core: Core, leadership: Leadership | None) -> Status:
         committed_configuration=membership.committed,
         committed_configuration_index=membership.committed_index,
         last_contact=0 if leadership else core.now - core.contact,
-        disk_stalled_for=core.writes.stalled_for(core.now),
+        disk_stalled_for=core.disk_stall,
         contradictions=core.contradictions,
     )
     return status if leadership is None else _with_leadership(status, core, leadership)

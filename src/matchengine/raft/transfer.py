@@ -20,7 +20,7 @@ class Transfer:
         self._asked_at = -1
         self.key = key
         self.target = target
-        self.deadline = core.now + core.ticks.election_timeout
+        self.deadline = core.now + core.pace.election_timeout
 
     def go_on(self, progress: Progress, last_index: Index) -> None:
         """Tell the target to stand once it holds everything; again with the next tick if the call failed."""
@@ -41,4 +41,4 @@ class Transfer:
 def best_target(core: Core, peers: Iterable[Progress]) -> Progress | None:
     """The voter that is furthest ahead, before all others one that answers; None without a voter."""
     voters = [p for p in peers if p.is_voter]
-    return max(voters, key=lambda p: (core.now - p.last_contact <= core.ticks.lease, p.match), default=None)
+    return max(voters, key=lambda p: (core.now - p.last_contact <= core.pace.lease, p.match), default=None)

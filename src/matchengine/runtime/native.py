@@ -96,6 +96,7 @@ class NativeEngine:
             wake=self._wake,
             on_soft_state=self._soft_state_changed,
             on_stop=self._stopped,
+            on_notice=lambda text: logger.info("node %s: %s", config.id, text),
         )
         self._ticker = Ticker(self._loop, timing.tick_ms / 1000, self._replica.tick)
         self._storage.watch(self._storage_failed)

@@ -21,6 +21,7 @@ from matchengine.raft.messages import (
     Response,
     TimeoutNow,
 )
+from matchengine.raft.pace import WIDEST
 from matchengine.raft.types import Server, ServerId
 from matchengine.transport.appends import Appender
 from matchengine.transport.outbound_snapshot import OpenSnapshot, send_snapshot
@@ -72,6 +73,7 @@ class _Deadlines(msgspec.Struct, frozen=True):
 
     heartbeat: float
     vote: float
+    timeout_now: float
     append: float
     connect: float
     silence: float
@@ -80,7 +82,9 @@ class _Deadlines(msgspec.Struct, frozen=True):
 def _deadlines(timing: Timing) -> _Deadlines:
     election = timing.election_timeout_ms / 1000
     connect = max(_MAX_BACKOFF_MS / 1000, election)
-    return _Deadlines(timing.heartbeat_timeout_ms / 2000, election, max(1.0, 5 * election), connect, 2 * election)
+    # Answers that come late still count, and tell the core how late: its timeouts widen up to as much.
+    late = max(1.0, WIDEST * election)
+    return _Deadlines(2 * timing.heartbeat_timeout_ms / 1000, late, election, late, connect, 2 * election)
 
 
 def _channel_options(connect_s: float) -> tuple[tuple[str, int], ...]:
@@ -246,7 +250,7 @@ class _Peer:
             case RequestPreVote():
                 return stub.RequestPreVote(encode_request_pre_vote(header, request), timeout=deadlines.vote)
             case TimeoutNow():
-                return stub.TimeoutNow(encode_timeout_now(header, request), timeout=deadlines.vote)
+                return stub.TimeoutNow(encode_timeout_now(header, request), timeout=deadlines.timeout_now)
         raise AssertionError(f"{type(request).__name__} is no small request")
 
     async def _install(self, pending: Pending, request: InstallSnapshot) -> None:

@@ -22,6 +22,7 @@ from matchengine.raft.messages import (
     Response,
     TimeoutNow,
 )
+from matchengine.raft.pace import WIDEST
 from matchengine.raft.types import Server, SnapshotMeta
 from matchengine.storage.contracts import SnapshotSink, StorageError
 from matchengine.testing.simulator.timeline import MS, SECOND
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 #: The number of the class of deadlines that appends have.
 _STREAM: Final = 1
-CALL_CLASSES: Final = 4
+CALL_CLASSES: Final = 5
 _USUAL_LATENCY: Final = (100, 1_500)
 _PIECE: Final = 2 * 1024
 _STALL_US: Final = 100 * MS
@@ -419,13 +420,14 @@ class Transfer:
 def deadlines(timing: Timing) -> dict[type, tuple[int, int]]:
     """What each kind of call may take in microseconds, and the number of its class of deadlines."""
     election = timing.election_timeout_ms * MS
+    late = max(SECOND, WIDEST * election)
     return {
-        RequestVote: (election, 0),
-        RequestPreVote: (election, 0),
-        TimeoutNow: (election, 0),
-        Stream: (max(SECOND, 5 * election), 1),
+        RequestVote: (late, 0),
+        RequestPreVote: (late, 0),
+        Stream: (late, _STREAM),
         InstallSnapshot: (_SNAPSHOT_US, 2),
-        AppendEntries: (timing.heartbeat_timeout_ms * MS // 2, 3),
+        AppendEntries: (2 * timing.heartbeat_timeout_ms * MS, 3),
+        TimeoutNow: (election, 4),
     }
 
 

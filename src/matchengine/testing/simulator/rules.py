@@ -334,7 +334,6 @@ class HangingLeader(Checker):
     def __init__(self, world: World, seen: Seen) -> None:
         super().__init__(world, seen)
         self._since: dict[Process, tuple[int, int]] = {}
-        self._bound = 2 * world.timing.election_timeout_ms // world.timing.tick_ms + 10
 
     def ticked(self, process: Process) -> None:
         """See :class:`Checker`."""
@@ -345,13 +344,18 @@ class HangingLeader(Checker):
         number, since = self._since.setdefault(process, (oldest.number, process.ticks))
         if number != oldest.number:
             self._since[process] = (oldest.number, process.ticks)
-        elif process.ticks - since > self._bound:
+        elif process.ticks - since > self._bound(process):
             self.broken(f"{process.id} leads, and its write {number} is pending since {process.ticks - since} ticks")
+
+    @staticmethod
+    def _bound(process: Process) -> int:
+        """What a slow disk may take grows with what it has taken (``raft/pace.py``)."""
+        return 2 * process.replica.core.pace.election_timeout + 10
 
     def _others_are_well(self, process: Process) -> bool:
         """By their disks as they are; whether requests reach them, only the leader can tell."""
         status = process.replica.status()
-        soon = self._bound // 6  # well within what the leader has patience for
+        soon = self._bound(process) // 6  # well within what the leader has patience for
         reached = {
             peer.id
             for peer in status.peers
