@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -21,6 +23,8 @@ SOURCES = Path(__file__).resolve().parents[2] / "src"
 COMMAND = [sys.executable, "-m", "matchengine.cli.main"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(SOURCES)}
 PATIENCE_S = 120
+#: The last commit without feature levels.
+OLD = "2d6f9aa912c35c814527625b097a97467e63c33f"
 
 
 class Finished:
@@ -99,3 +103,18 @@ def start_node(tmp_path):
 def matchengine():
     """Runs one command to its end."""
     return run
+
+
+@pytest.fixture(scope="session")
+def old_program(tmp_path_factory):
+    """The sources of the older program; without history a test is skipped, or fails where history is required."""
+    archive = subprocess.run(["git", "archive", OLD, "src"], cwd=SOURCES.parent, capture_output=True, check=False)
+    if archive.returncode != 0:
+        reason = f"commit {OLD[:7]} is not in the repository's history: {archive.stderr.decode().strip()}"
+        if os.environ.get("MATCHENGINE_REQUIRE_HISTORY") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("old")
+    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
+        files.extractall(folder, filter="data")
+    return folder / "src"

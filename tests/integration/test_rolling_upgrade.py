@@ -7,11 +7,8 @@ afterwards.
 from __future__ import annotations
 
 import asyncio
-import io
 import os
-import subprocess
 import sys
-import tarfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -30,8 +27,6 @@ pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).resolve().parents[2]
 NEW = ROOT / "src"
-#: The last commit without feature levels.
-OLD = "2d6f9aa912c35c814527625b097a97467e63c33f"
 NEWEST = newest_levels(ExchangeStateMachine())
 BATCH = 5
 
@@ -52,21 +47,6 @@ async def level_is_told(cluster, _client):
 FEATURES = [
     Feature("the level in force is told", Levels(1, 0), level_is_told),
 ]
-
-
-@pytest.fixture(scope="module")
-def old_program(tmp_path_factory):
-    """The sources of the older program; without history a test is skipped, or fails where history is required."""
-    archive = subprocess.run(["git", "archive", OLD, "src"], cwd=ROOT, capture_output=True, check=False)
-    if archive.returncode != 0:
-        reason = f"commit {OLD[:7]} is not in the repository's history: {archive.stderr.decode().strip()}"
-        if os.environ.get("MATCHENGINE_REQUIRE_HISTORY") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    folder = tmp_path_factory.mktemp("old")
-    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
-        files.extractall(folder, filter="data")
-    return folder / "src"
 
 
 class Trader:

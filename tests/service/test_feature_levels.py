@@ -275,3 +275,22 @@ def test_a_founder_without_sessions_has_no_level_to_begin_at(node):
         feature_levels.FeatureLevels(node, lambda: True, Levels())
     feature_levels.FeatureLevels(node, lambda: True).begin()
     assert node.proposed == []
+
+
+async def test_a_founder_that_loses_its_place_begins_again_until_the_level_is_in_force(node):
+    founder = feature_levels.FeatureLevels(node, lambda: True)
+    node.fail_after = 0
+    founder.begin()
+    await asyncio.sleep(0)
+    assert (founder.must_begin, len(node.proposed), founder.active) == (True, 1, Levels())
+    node.fail_after = None
+    founder.begin()
+    assert (founder.must_begin, len(node.proposed), founder.active) == (False, 2, NEWEST)
+    founder.begin()
+    assert len(node.proposed) == 2
+
+
+async def test_who_has_founded_nothing_raises_nothing(node):
+    feature_levels.FeatureLevels(node, lambda: False).begin()
+    feature_levels.FeatureLevels(node, lambda: True, Levels()).begin()
+    assert node.proposed == []
