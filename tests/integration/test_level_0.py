@@ -25,6 +25,9 @@ SCRIPT = Path(__file__).with_name("play_entries.py")
 LIMITS = {"sessions": 6, "answers_per_session": 8, "answer_bytes_per_session": 6_000, "answer_bytes": 20_000}
 SECOND_NS = 1_000_000_000
 OPEN, COMMAND, CLOSE, KEEP_ALIVE, EXPIRE = range(1, 6)
+#: Kinds of later levels among them, which level 0 does not know.
+LATER = range(6, 12)
+DAMAGED = 0
 #: What a client may put into the fields of an envelope or of a command.
 BYTES = [0, 1, 2, 3, 4, 7, 8, 16, 127, 255]
 
@@ -66,14 +69,15 @@ class Writer:
             self.clients[session] = [max(last, sequence), max(known, min(acknowledged, last))]
 
     def _entry(self):
-        kind = self.random.choices([OPEN, COMMAND, CLOSE, KEEP_ALIVE, EXPIRE, 0], [20, 400, 3, 10, 1, 20])[0]
-        if kind == 0:
+        kinds = {OPEN: 20, COMMAND: 400, CLOSE: 3, KEEP_ALIVE: 10, EXPIRE: 1, DAMAGED: 20, **dict.fromkeys(LATER, 1)}
+        kind = self.random.choices(list(kinds), list(kinds.values()))[0]
+        if kind == DAMAGED:
             return self._damaged(self._command())
         if kind == COMMAND:
             return self._command()
         if kind == OPEN:
             name = bytes(self.random.choices(b"abc\xff", [9, 9, 9, 1], k=self.random.choice([0, 5, 64, 65])))
-            return self._envelope(OPEN) + name
+            return self._envelope(OPEN, self.random.choice([0, self.random.getrandbits(64)])) + name
         return self._envelope(kind, self._session(), 20 * SECOND_NS if kind == EXPIRE else 0)
 
     def _command(self):

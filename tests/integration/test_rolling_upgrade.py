@@ -12,6 +12,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import grpc
 import msgspec
 import pytest
 from fleet import Fleet, VersionedNode
@@ -22,6 +23,8 @@ from matchengine.errors import RefusedError
 from matchengine.exchange.state_machine import ExchangeStateMachine
 from matchengine.levels import Levels, newest_levels
 from matchengine.v1 import exchange_pb2 as pb
+from matchengine.v1 import machine_pb2
+from matchengine.v1.machine_pb2_grpc import SessionsStub
 
 pytestmark = pytest.mark.integration
 
@@ -32,20 +35,39 @@ BATCH = 5
 
 
 class Feature(msgspec.Struct, frozen=True):
-    """``is_there(cluster, client)`` tells whether the cluster behaves so now."""
+    """``is_there(cluster, channel)`` tells whether the cluster behaves so now; ``channel`` leads to the leader."""
 
     name: str
     level: Levels
-    is_there: Callable[[Fleet, ExchangeClient], Awaitable[bool]]
+    is_there: Callable[[Fleet, grpc.aio.Channel], Awaitable[bool]]
 
 
-async def level_is_told(cluster, _client):
+async def level_is_told(cluster, _channel):
     """Every node tells that a level is in force."""
     return all(Levels(s.active_levels.library, s.active_levels.machine) != Levels() for s in await cluster.statuses())
 
 
+async def session_ids_are_random(cluster, channel):
+    """Before, the id is the index of the entry that opened the session."""
+    opened = await SessionsStub(channel).Open(machine_pb2.OpenSessionRequest(client_name="probe"))
+    last = max(status.last_index for status in await cluster.statuses())
+    await SessionsStub(channel).Close(machine_pb2.CloseSessionRequest(session_id=opened.session_id))
+    return opened.session_id > last
+
+
+async def sessions_are_closed_by_name(_cluster, channel):
+    """Before, the request is refused with the level that it needs."""
+    try:
+        await SessionsStub(channel).Close(machine_pb2.CloseSessionRequest(client_name="nobody"))
+    except grpc.aio.AioRpcError as error:
+        return "this needs feature level 1.0, and the cluster is at 0.0" not in str(error.details())
+    return True
+
+
 FEATURES = [
     Feature("the level in force is told", Levels(1, 0), level_is_told),
+    Feature("session ids are random", Levels(1, 0), session_ids_are_random),
+    Feature("sessions are closed by name", Levels(1, 0), sessions_are_closed_by_name),
 ]
 
 
@@ -123,8 +145,9 @@ async def matchengine(*arguments):
     return process.returncode, printed.decode()
 
 
-async def features_there(cluster, client):
-    return {feature.name for feature in FEATURES if await feature.is_there(cluster, client)}
+async def features_there(cluster):
+    async with grpc.aio.insecure_channel((await cluster.leader()).address) as channel:
+        return {feature.name for feature in FEATURES if await feature.is_there(cluster, channel)}
 
 
 async def founded(cluster):
@@ -173,20 +196,20 @@ async def upgraded(cluster, trader, *, leader_first):
             await mixed(cluster, trader, node)
 
 
-async def raised(cluster, client, trader):
+async def raised(cluster, trader):
     """The operator raises the level, while orders come in."""
-    assert await features_there(cluster, client) == set()
+    assert await features_there(cluster) == set()
     await trader.progress()
     code, printed = await matchengine("cluster", "upgrade", "--addresses", cluster.addresses[0])
     assert code == 0, printed
     assert printed.startswith(f"feature level {NEWEST} is in force since index ")
     await trader.progress()
     await agree(cluster, trader)
-    now = {feature.name for feature in FEATURES if NEWEST.covers(feature.level)}
-    assert await features_there(cluster, client) == now == {feature.name for feature in FEATURES}
+    assert all(NEWEST.covers(feature.level) for feature in FEATURES)
+    assert await features_there(cluster) == {feature.name for feature in FEATURES}
 
 
-async def journey(cluster, client, trader, *, leader_first):
+async def journey(cluster, trader, *, leader_first):
     """From the older program at level 0, with a snapshot and a log behind it, to the newer one at its newest level."""
     await trader.progress()
     for node in cluster.nodes:
@@ -194,7 +217,7 @@ async def journey(cluster, client, trader, *, leader_first):
     await trader.progress()
     await upgraded(cluster, trader, leader_first=leader_first)
     await agree(cluster, trader)
-    await raised(cluster, client, trader)
+    await raised(cluster, trader)
 
 
 async def shut_out(cluster, old_program):
@@ -233,7 +256,7 @@ def test_nothing_is_lost_or_doubled_while_nodes_move_to_the_newer_program(tmp_pa
             trader = Trader(client)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(trader.run())
-                await journey(cluster, client, trader, leader_first=order == "leader first")
+                await journey(cluster, trader, leader_first=order == "leader first")
                 trader.stop()
             trader.assert_each_order_once()
             if order == "leader last":

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Final, cast
 
 import grpc
 
-from matchengine.errors import NotLeaderError, RefusedError
+from matchengine.errors import NotLeaderError
+from matchengine.levels import SESSION_RULES
 from matchengine.service.admission import opening_refusal, session_standing
 from matchengine.service.checks import require_at_most, require_positive
 from matchengine.service.errors import InvalidArgumentError, NotFoundError, unary
+from matchengine.service.levels import require_level
 from matchengine.sessions import (
     MAX_CLIENT_NAME_BYTES,
     MAX_SESSION_ID,
@@ -117,11 +119,7 @@ class SessionsService(SessionsServicer):
 
     def _require_rules(self) -> None:
         self._require_leader()
-        if not self._machine.has_session_rules:
-            raise RefusedError(
-                f"sessions are closed by number or name from feature level 1.0 on, and this cluster is at "
-                f"{self._machine.levels}; raise it with `matchengine cluster upgrade`"
-            )
+        require_level(self._node, "closing sessions by number or name", library=SESSION_RULES)
 
     @unary
     async def List(self, request: pb.ListSessionsRequest) -> pb.ListSessionsResponse:
