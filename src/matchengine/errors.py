@@ -32,6 +32,13 @@ class BusyError(RefusedError):
     """Too much is waiting already; retry later."""
 
 
+class NothingNewError(RefusedError):
+    """Nothing was applied since the last snapshot, or ever."""
+
+    def __init__(self) -> None:
+        super().__init__("nothing new to snapshot")
+
+
 class StoppedError(MatchEngineError):
     """The node has stopped, and the request with it: nothing was executed.  The text says why."""
 

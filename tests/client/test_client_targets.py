@@ -17,6 +17,8 @@ def test_lists_of_addresses(target):
     [
         ("127.0.0.1:1", "ipv4:127.0.0.1:1"),
         ("multi:///127.0.0.1:1,127.0.0.2:2", "ipv4:127.0.0.1:1,127.0.0.2:2"),
+        ("dns:///127.0.0.1:1", "ipv4:127.0.0.1:1"),
+        ("passthrough:///127.0.0.1:1", "ipv4:127.0.0.1:1"),
         ("[::1]:1,[::2]:2", "ipv6:[::1]:1,[::2]:2"),
     ],
 )
@@ -44,7 +46,8 @@ def test_one_family_must_reach_all(names):
 
 
 @pytest.mark.parametrize(
-    "target", ["multi:///", "", "both.test", "nobody.test:1", "both.test:0", "both.test:1,multi:///both.test:2"]
+    "target",
+    ["multi:///", "", "both.test", "nobody.test:1", "both.test:0", "both.test:1,multi:///both.test:2", "unix:///run/x"],
 )
 def test_what_leads_nowhere(names, target):
     with pytest.raises(ValueError, match=r"address|nowhere"):

@@ -99,6 +99,7 @@ class FakeNode:
         self.calls: list[tuple[str, Any]] = []
         self.next_error: MatchEngineError | None = None
         self.gate: asyncio.Event | None = None
+        self.snapshot_index = 4
         self.last_contact_ms: int | None = 0
         self.is_shut_down = False
         self.served_at = ""
@@ -227,7 +228,7 @@ class FakeNode:
             last_index=self.index + 2,
             last_term=3,
             commit_index=self.index + 1,
-            snapshot_index=4,
+            snapshot_index=self.snapshot_index,
             snapshot_term=2,
             configuration_index=self.configuration_index,
         )

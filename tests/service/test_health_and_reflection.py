@@ -6,13 +6,15 @@ import asyncio
 
 import grpc
 import pytest
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha import reflection_pb2
-from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
 from matchengine.service import machine_services
 from matchengine.service.health import LeaderHealth
+from matchengine.service.reflection import add_reflection
 
 SERVING = HealthCheckResponse.SERVING
 NOT_SERVING = HealthCheckResponse.NOT_SERVING
@@ -88,14 +90,16 @@ async def test_an_unknown_service_is_not_found(node, serving, failing):
         await failing(call, grpc.StatusCode.NOT_FOUND)
 
 
-async def test_reflection_lists_everything(node, serving):
+@pytest.mark.parametrize("version", ["v1alpha", "v1"])
+async def test_reflection_lists_everything(node, serving, version):
     async with serving(node, machine_services) as channel:
-        listed = await reflect(channel, reflection_pb2.ServerReflectionRequest(list_services=""))
+        listed = await reflect(channel, reflection_pb2.ServerReflectionRequest(list_services=""), version)
         names = {service.name for service in listed.list_services_response.service}
         assert names == {
             "RaftAdmin",
             "RaftTransport",
             "grpc.health.v1.Health",
+            "grpc.reflection.v1.ServerReflection",
             "grpc.reflection.v1alpha.ServerReflection",
             "matchengine.v1.Cluster",
             "matchengine.v1.Machine",
@@ -104,9 +108,27 @@ async def test_reflection_lists_everything(node, serving):
         }
         for name in names:
             request = reflection_pb2.ServerReflectionRequest(file_containing_symbol=name)
-            assert (await reflect(channel, request)).HasField("file_descriptor_response"), name
+            answer = await reflect(channel, request, version)
+            assert answer.HasField("file_descriptor_response"), name
+            file = FileDescriptorProto.FromString(answer.file_descriptor_response.file_descriptor_proto[0])
+            package, _, service = name.rpartition(".")
+            assert file.package == package
+            assert service in [each.name for each in file.service]
 
 
-async def reflect(channel, request):
-    call = ServerReflectionStub(channel).ServerReflectionInfo(iter([request]))
-    return await call.read()
+async def reflect(channel, request, version):
+    """The messages are the same in both versions."""
+    ask = channel.stream_stream(
+        f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+        request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+        response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+    )
+    return await ask(iter([request])).read()
+
+
+async def test_version_1_of_reflection_describes_itself_alone():
+    """Nothing of the version under whose messages it is served is left in it."""
+    add_reflection(grpc.aio.server(), ())
+    file = FileDescriptorProto()
+    descriptor_pool.Default().FindFileByName("grpc/reflection/v1/reflection.proto").CopyToProto(file)
+    assert "v1alpha" not in str(file)

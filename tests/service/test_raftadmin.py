@@ -11,7 +11,7 @@ from matchengine.cli.raftadmin import invoke, parse_call
 from matchengine.client.channels import Channels
 from matchengine.client.connect import connect
 from matchengine.client.errors import NoLeaderError
-from matchengine.errors import RefusedError
+from matchengine.errors import NothingNewError, RefusedError
 from matchengine.raft.proposals import ChangeKind, ChangeMembership
 from matchengine.wire import raft_admin_pb2 as pb
 
@@ -61,9 +61,17 @@ async def test_an_operation_is_seen_through(node, serving, capsys):
 
 
 async def test_an_operations_error_is_told(node, serving):
-    node.next_error = RefusedError("nothing new to snapshot")
+    node.next_error = RefusedError("the disk is full")
     async with serving(node):
-        assert await invoke(node.served_at, *parse_call(["", "snapshot"])) == "nothing new to snapshot"
+        assert await invoke(node.served_at, *parse_call(["", "snapshot"])) == "the disk is full"
+
+
+@pytest.mark.parametrize(("newest", "told"), [(4, ""), (0, "nothing new to snapshot")])
+async def test_a_snapshot_of_what_is_in_one_already_is_done(node, serving, newest, told):
+    """Like HashiCorp Raft, which takes it once more; without any there is none to be content with."""
+    node.next_error, node.snapshot_index = NothingNewError(), newest
+    async with serving(node):
+        assert await invoke(node.served_at, *parse_call(["", "snapshot"])) == told
 
 
 async def test_the_leader_is_found_among_several(serving, node, exchange_node, capsys):

@@ -238,6 +238,11 @@ class Foreign(RaftTransportServicer):
         await context.abort(self.code, self.text)
 
 
+def test_a_name_that_has_moved_is_looked_up_again_soon():
+    """By itself gRPC asks every 30 seconds at most, for which a follower at a new address would be lost."""
+    assert ("grpc.dns_min_time_between_resolutions_ms", 1000) in _channel_options(1.0)
+
+
 @pytest.mark.parametrize(
     ("code", "text", "outcome"),
     [

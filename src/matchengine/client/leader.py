@@ -20,20 +20,29 @@ T = TypeVar("T")
 
 #: How users of github.com/Jille/grpc-multi-resolver write a list of addresses.
 MULTI: Final = "multi:///"
+#: Of gRPC's own ways to write one address, those that mean just that address.
+_SCHEMES: Final = (MULTI, "dns:///", "passthrough:///")
 
 
 def parse_addresses(addresses: str | Sequence[str]) -> tuple[str, ...]:
     """``"host:port,host:port"``, with or without ``multi:///`` before it, or a sequence; without repetitions.
 
+    ``dns:///`` and ``passthrough:///``, which other gRPC programs take, may stand there as well.
+
     Raises ValueError when there is none, or one of another form.
     """
-    given = addresses.removeprefix(MULTI).split(",") if isinstance(addresses, str) else addresses
+    given = _without_scheme(addresses).split(",") if isinstance(addresses, str) else addresses
     cleaned = tuple(dict.fromkeys(address.strip() for address in given if address.strip()))
     if not cleaned:
         raise ValueError("addresses: there is none; a client needs at least one host:port")
     for address in cleaned:
         check_address("addresses", address)
     return cleaned
+
+
+def _without_scheme(target: str) -> str:
+    scheme = next((scheme for scheme in _SCHEMES if target.startswith(scheme)), "")
+    return target.removeprefix(scheme)
 
 
 async def pause() -> None:

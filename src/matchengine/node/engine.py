@@ -156,7 +156,7 @@ class Engine(Protocol):
     # --- the rest --------------------------------------------------------------------------
 
     def snapshot(self, done: Done) -> None:
-        """Take a snapshot now; done with its index once it is durable; RefusedError when there is nothing new."""
+        """Take a snapshot now; done with its index once it is durable; NothingNewError when there is nothing new."""
         ...
 
     def status(self, done: Settle[EngineStatus]) -> None:

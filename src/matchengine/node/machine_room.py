@@ -16,7 +16,7 @@ from itertools import count
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from matchengine.answers import Answer, from_chunks
-from matchengine.errors import BusyError, RefusedError
+from matchengine.errors import BusyError, NothingNewError, RefusedError
 from matchengine.node.contracts import Worker
 from matchengine.node.engine import Settle
 from matchengine.node.policy import SnapshotPolicy
@@ -253,7 +253,7 @@ class MachineRoom:
         if self.restoring:
             self._asked.append(done)
         elif not self.has_news:
-            done(None, RefusedError("nothing new to snapshot"))
+            done(None, NothingNewError())
         else:
             self.capture(done)
 

@@ -229,7 +229,7 @@ class Replica:
             self._reads.append((index, done))
 
     def snapshot(self, done: Settle[SnapshotMeta]) -> None:
-        """Take a snapshot now; RefusedError when there is nothing new."""
+        """Take a snapshot now; NothingNewError when there is nothing new."""
         if self._stopped is not None:
             done(None, StoppedError(str(self._stopped)))
         else:

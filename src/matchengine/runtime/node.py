@@ -258,7 +258,7 @@ class Node:
         return applied
 
     async def snapshot(self) -> Index:
-        """Take a snapshot now; returns its index.  RefusedError when nothing was applied since the last."""
+        """Take a snapshot now; returns its index.  NothingNewError when nothing was applied since the last."""
         return await self._index(self._engine.snapshot)
 
     async def examine(self, look: Callable[[], T]) -> tuple[Index, T]:

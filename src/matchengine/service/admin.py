@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import grpc
 
-from matchengine.errors import NotLeaderError, RefusedError
+from matchengine.errors import NothingNewError, NotLeaderError, RefusedError
 from matchengine.raft.proposals import ChangeKind, ChangeMembership, Reason
 from matchengine.raft.types import Role, Server
 from matchengine.runtime.config import check_address, check_reachable
@@ -196,7 +196,12 @@ class RaftAdminService(RaftAdminServicer):
         return 0
 
     async def _snapshot(self) -> int:
-        await self._node.snapshot()
+        """With nothing new the newest is as good as another of the same state, which HashiCorp Raft would take."""
+        try:
+            await self._node.snapshot()
+        except NothingNewError:
+            if not (await self._node.status()).snapshot_index:
+                raise
         return 0
 
     async def _verify(self) -> int:

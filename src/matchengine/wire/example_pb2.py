@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ematchengine/wire/example.proto\"\x1e\n\x0e\x41\x64\x64WordRequest\x12\x0c\n\x04word\x18\x01 \x01(\t\"\'\n\x0f\x41\x64\x64WordResponse\x12\x14\n\x0c\x63ommit_index\x18\x01 \x01(\x04\"\x11\n\x0fGetWordsRequest\"=\n\x10GetWordsResponse\x12\x15\n\rread_at_index\x18\x01 \x01(\x04\x12\x12\n\nbest_words\x18\x02 \x03(\t2l\n\x07\x45xample\x12.\n\x07\x41\x64\x64Word\x12\x0f.AddWordRequest\x1a\x10.AddWordResponse\"\x00\x12\x31\n\x08GetWords\x12\x10.GetWordsRequest\x1a\x11.GetWordsResponse\"\x00\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ematchengine/wire/example.proto\"$\n\x0e\x41\x64\x64WordRequest\x12\x12\n\x04word\x18\x01 \x01(\tR\x04word\"4\n\x0f\x41\x64\x64WordResponse\x12!\n\x0c\x63ommit_index\x18\x01 \x01(\x04R\x0b\x63ommitIndex\"\x11\n\x0fGetWordsRequest\"U\n\x10GetWordsResponse\x12\"\n\rread_at_index\x18\x01 \x01(\x04R\x0breadAtIndex\x12\x1d\n\nbest_words\x18\x02 \x03(\tR\tbestWords2l\n\x07\x45xample\x12.\n\x07\x41\x64\x64Word\x12\x0f.AddWordRequest\x1a\x10.AddWordResponse\"\x00\x12\x31\n\x08GetWords\x12\x10.GetWordsRequest\x1a\x11.GetWordsResponse\"\x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,13 +32,13 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'matchengine.wire.example_pb
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ADDWORDREQUEST']._serialized_start=34
-  _globals['_ADDWORDREQUEST']._serialized_end=64
-  _globals['_ADDWORDRESPONSE']._serialized_start=66
-  _globals['_ADDWORDRESPONSE']._serialized_end=105
-  _globals['_GETWORDSREQUEST']._serialized_start=107
-  _globals['_GETWORDSREQUEST']._serialized_end=124
-  _globals['_GETWORDSRESPONSE']._serialized_start=126
-  _globals['_GETWORDSRESPONSE']._serialized_end=187
-  _globals['_EXAMPLE']._serialized_start=189
-  _globals['_EXAMPLE']._serialized_end=297
+  _globals['_ADDWORDREQUEST']._serialized_end=70
+  _globals['_ADDWORDRESPONSE']._serialized_start=72
+  _globals['_ADDWORDRESPONSE']._serialized_end=124
+  _globals['_GETWORDSREQUEST']._serialized_start=126
+  _globals['_GETWORDSREQUEST']._serialized_end=143
+  _globals['_GETWORDSRESPONSE']._serialized_start=145
+  _globals['_GETWORDSRESPONSE']._serialized_end=230
+  _globals['_EXAMPLE']._serialized_start=232
+  _globals['_EXAMPLE']._serialized_end=340
 # @@protoc_insertion_point(module_scope)

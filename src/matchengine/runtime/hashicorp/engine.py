@@ -23,6 +23,7 @@ from matchengine.errors import (
     BusyError,
     EngineError,
     MatchEngineError,
+    NothingNewError,
     NotLeaderError,
     RefusedError,
     StoppedError,
@@ -454,7 +455,7 @@ class HashicorpEngine:
     def snapshot(self, done: Done) -> None:
         """Take a snapshot now."""
         if not self._room.has_news:
-            done(None, RefusedError("nothing new to snapshot"))
+            done(None, NothingNewError())
             return
         self._ask_index(Request("snapshot"), done)
 
