@@ -1,7 +1,12 @@
-"""The word tracker on HashiCorp Raft and on ours, three nodes each, driven by the same Go client in one run."""
+"""The word tracker on HashiCorp Raft and on ours, three nodes each, driven by the same Go client in one run.
+
+Both kinds have the same timeouts: HashiCorp's defaults, which the example has, and for the failover those of the
+profile ``fast`` as well.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -10,12 +15,14 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
 
 from matchengine.cluster.folders import work_folder
 from matchengine.cluster.processes import free_addresses
+from matchengine.raft.config import FAST, HASHICORP, Timing
 from matchengine.wire.raft_admin_pb2 import StateRequest, StateResponse
 from matchengine.wire.raft_admin_pb2_grpc import RaftAdminStub
 
@@ -30,8 +37,8 @@ _PATIENCE_S = 60.0
 class Trackers:
     """Three processes of one kind, one cluster."""
 
-    def __init__(self, kind: str, folder: Path) -> None:
-        self.kind, self.folder = kind, folder
+    def __init__(self, kind: str, folder: Path, timing: Timing) -> None:
+        self.kind, self.folder, self.timing = kind, folder, timing
         self.ids = [f"node{number}" for number in range(1, 4)]
         self.addresses = [address.replace("127.0.0.1", "localhost") for address in free_addresses(3)]
         self.processes: list[subprocess.Popen[bytes] | None] = [None] * 3
@@ -54,13 +61,17 @@ class Trackers:
             self.processes[number] = subprocess.Popen(command, stdout=log, stderr=log)
 
     def _ours(self, number: int, bootstrap: bool) -> list[str]:
-        command = [sys.executable, str(ROOT / "benchmarks" / "fast_words.py")]
-        command += [self.ids[number], self.addresses[number], str(self.folder)]
+        command = [sys.executable, str(ROOT / "benchmarks" / "timed_words.py")]
+        command += [self.ids[number], self.addresses[number], str(self.folder), self.timing.name]
         return [*command, "bootstrap"] if bootstrap else command
 
     def _hashicorp(self, number: int, bootstrap: bool) -> list[str]:
         command = [str(PROGRAMS / "wordtracker"), f"--raft_id={self.ids[number]}"]
         command += [f"--address={self.addresses[number]}", f"--raft_data_dir={self.folder}"]
+        command += [f"--heartbeat_timeout={self.timing.heartbeat_timeout_ms}ms"]
+        command += [f"--election_timeout={self.timing.election_timeout_ms}ms"]
+        command += [f"--leader_lease_timeout={self.timing.leader_lease_timeout_ms}ms"]
+        command += [f"--commit_timeout={self.timing.commit_interval_ms}ms"]
         return [*command, "--raft_bootstrap"] if bootstrap else command
 
     def raftadmin(self, *arguments: str) -> None:
@@ -127,18 +138,28 @@ def main(rounds: int, kills: int) -> None:
         sys.exit("side_by_side: needs Go, to build the nodes that ours are compared with")
     subprocess.run(["make", "--quiet", "engine"], cwd=ROOT, check=True)
     with work_folder(None) as folder:
-        clusters = []
-        for kind in KINDS:
-            os.mkdir(folder / kind)
-            clusters.append(Trackers(kind, folder / kind))
-        try:
-            for cluster in clusters:
-                cluster.start()
+        with _clusters(folder, HASHICORP) as clusters:
             _loops(clusters, rounds)
             _failover(clusters, kills)
-        finally:
-            for cluster in clusters:
-                cluster.stop()
+        with _clusters(folder, FAST) as clusters:
+            _failover(clusters, kills)
+
+
+@contextlib.contextmanager
+def _clusters(folder: Path, timing: Timing) -> Iterator[list[Trackers]]:
+    """One of each kind, which run."""
+    clusters = []
+    for kind in KINDS:
+        place = folder / f"{kind}-{timing.name}"
+        os.mkdir(place)
+        clusters.append(Trackers(kind, place, timing))
+    try:
+        for cluster in clusters:
+            cluster.start()
+        yield clusters
+    finally:
+        for cluster in clusters:
+            cluster.stop()
 
 
 def _loops(clusters: list[Trackers], rounds: int) -> None:
@@ -160,10 +181,10 @@ def _failover(clusters: list[Trackers], kills: int) -> None:
     for cluster in clusters:
         gaps = sorted(cluster.failover_ms(f"kill{number}-") for number in range(kills))
         medians.append(statistics.median(gaps))
-        profile = "fast profile" if cluster.kind == "ours" else "defaults"
+        timeouts = f"timeouts of {cluster.timing.election_timeout_ms} ms"
         print(
-            f"failover, {cluster.kind}, {profile}, {kills} kills: "
+            f"failover, {cluster.kind}, {timeouts}, {kills} kills: "
             f"least {gaps[0]:.0f} ms, median {medians[-1]:.0f} ms, worst {gaps[-1]:.0f} ms",
             flush=True,
         )
-    print(f"failover, ours / HashiCorp: {medians[1] / medians[0]:.2f}")
+    print(f"failover, {timeouts}, ours / HashiCorp: {medians[1] / medians[0]:.2f}", flush=True)

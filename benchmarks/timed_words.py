@@ -1,4 +1,4 @@
-"""``examples/words.py`` with the profile of clusters of ours alone: fast_words.py ID ADDRESS FOLDER [bootstrap]"""
+"""``examples/words.py`` with a timing profile: timed_words.py ID ADDRESS FOLDER PROFILE [bootstrap]"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from matchengine import NodeConfig
 from matchengine.cli.loop import run
-from matchengine.raft.config import FAST
+from matchengine.raft.config import PROFILES
 from matchengine.runtime.node import Node
 from matchengine.runtime.process import run_node
 from matchengine.service import serve
@@ -16,13 +16,14 @@ from matchengine.service import serve
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "words.py"
 
 
-def main(raft_id: str, address: str, folder: str, *more: str) -> None:
+def main(raft_id: str, address: str, folder: str, profile: str, *more: str) -> None:
     spec = importlib.util.spec_from_file_location("words", EXAMPLE)
     assert spec is not None
     assert spec.loader is not None
     words = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(words)
-    config = NodeConfig(raft_id, address, Path(folder) / raft_id, bootstrap="bootstrap" in more, timing=FAST)
+    timing = PROFILES[profile]
+    config = NodeConfig(raft_id, address, Path(folder) / raft_id, bootstrap="bootstrap" in more, timing=timing)
     run(run_node(Node(config, words.WordTracker(), [serve(words.Example().add_to)])))
 
 
