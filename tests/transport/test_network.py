@@ -23,6 +23,7 @@ from matchengine.raft.messages import (
 )
 from matchengine.raft.types import Configuration, Entry, Server, SnapshotMeta
 from matchengine.transport.appends import MAX_WAITING
+from matchengine.transport.client import _channel_options
 from matchengine.wire import raft_transport_pb2 as pb
 from matchengine.wire.raft_transport_pb2_grpc import RaftTransportServicer, add_RaftTransportServicer_to_server
 
