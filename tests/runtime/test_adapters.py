@@ -213,10 +213,13 @@ def test_every_address_can_be_listened_on(tmp_path):
 @pytest.mark.parametrize(
     ("host", "reason"),
     [
-        ("no-such-name.invalid", r"the name 'no-such-name.invalid' is not known here \(.+\); listen on one that is"),
+        (
+            "no-such-name.invalid",
+            r"the name 'no-such-name.invalid' is not known here \(.+\); let it listen on an address of",
+        ),
         (
             "192.0.2.1",
-            r"it is no address of this machine; listen on one that is, such as 0.0.0.0:\d+ \(option --listen\)",
+            r"it is no address of this machine; let it listen on .+, such as 0.0.0.0:\d+ \(option --listen\)",
         ),
         ("127.0.0.1", "the port is in use; end the process that has it, or choose another port"),
         ("[::ffff:127.0.0.1]", "the port is in use"),

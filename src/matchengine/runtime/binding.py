@@ -19,8 +19,8 @@ def bind_failure(field: str, address: str) -> str:
     port = address.rpartition(":")[2]
     if is_elsewhere:
         remedy = (
-            f"listen on one that is, such as 0.0.0.0:{port} (option --listen), "
-            "and leave in address what others reach this node by"
+            f"let it listen on an address of this machine, such as 0.0.0.0:{port} (option --listen), "
+            "and keep in address what others reach it by"
         )
     else:
         remedy = "end the process that has it, or choose another port"
