@@ -64,7 +64,7 @@ def random_schedule(seed: int, length: int = 60) -> list[tuple[str, int]]:
     return [(rng.choice(ACTIONS), rng.randrange(1000)) for _ in range(length)]
 
 
-def run_seed(seed: int, *, recover: bool = True) -> None:
+def run_seed(seed: int, *, recover: bool = True, old: Sequence[str] = ()) -> None:
     """One schedule on one cluster, both from the seed: size, loss, disk speed and snapshots vary."""
     cluster = Cluster(
         5 if seed % 3 == 0 else 3,
@@ -76,6 +76,7 @@ def run_seed(seed: int, *, recover: bool = True) -> None:
         snapshot_every=0 if seed % 5 == 0 else 10,
         trailing_entries=3,
         max_trailing_bytes=1000 if seed % 7 == 0 else 0,
+        old=old,
     )
     chaos = Chaos(cluster)
     chaos.perform(random_schedule(seed))

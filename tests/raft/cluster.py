@@ -22,9 +22,11 @@ from matchengine.raft.messages import (
     InstallSnapshot,
     Received,
     Request,
+    RequestPreVote,
     Response,
     SnapshotReceived,
     SnapshotTaken,
+    TimeoutNow,
     Unanswered,
     Written,
 )
@@ -304,7 +306,11 @@ class SimServer:
 
 
 class Cluster:
-    """``size`` voters (and ``spares`` servers that nobody has told of the cluster) on one clock."""
+    """``size`` voters (and ``spares`` servers that nobody has told of the cluster) on one clock.
+
+    Servers in ``old`` are like HashiCorp Raft before 1.3.7: they announce an address but no id, nothing at all in
+    TimeoutNow, and they neither ask for pre-votes nor know the question.
+    """
 
     def __init__(
         self,
@@ -316,6 +322,7 @@ class Cluster:
         duplication: float = 0.0,
         disk_delay: int = 3,
         snapshot_every: int = 0,
+        old: Iterable[str] = (),
         **limits: int,
     ) -> None:
         self.rng = random.Random(seed)
@@ -323,6 +330,7 @@ class Cluster:
         self.duplication = duplication
         self.disk_delay = disk_delay
         self.snapshot_every = snapshot_every
+        self.old = frozenset(old)
         # More requests under way than a node allows by itself: what they can do to each other is looked for here.
         self.limits = {"max_partial_requests": 3, **limits}
         self.now = 0
@@ -379,12 +387,17 @@ class Cluster:
         """One call: it comes back exactly once, answered or not."""
         open_call = [True]
 
-        def finish(response: Response | None) -> None:
+        def finish(response: Response | None, *, too_old: bool = False) -> None:
             if open_call[0]:
                 open_call[0] = False
-                event = Unanswered(to, request) if response is None else Answered(to, request, response)
+                event = Unanswered(to, request, too_old) if response is None else Answered(to, request, response)
                 sender.step(event)
 
+        if isinstance(request, RequestPreVote) and (
+            sender.id in self.old or (to in self.old and self._reach(sender, to))
+        ):
+            sender.later(self._hop(), lambda: finish(None, too_old=True))
+            return
         deadline = 400 if isinstance(request, InstallSnapshot) else DEADLINE
         sender.later(deadline, lambda: finish(None))
         copies = 2 if self.chance(self.duplication) else 1
@@ -392,17 +405,25 @@ class Cluster:
             self._deliver(sender, to, request, lambda response: sender.later(self._hop(), lambda: finish(response)))
 
     def _deliver(self, sender: SimServer, to: str, request: Request, answer: Callable[[Response | None], None]) -> None:
-        sender_id, epoch = sender.id, sender.epoch
+        epoch = sender.epoch
 
         def arrive() -> None:
-            target = self.servers[to]
-            if not target.alive or frozenset((sender_id, to)) in self.cut or self.chance(self.loss):
+            if not self._reach(sender, to) or self.chance(self.loss):
                 return
             token = next(self.tokens)
             self._calls[token] = lambda response: answer(response) if sender.epoch == epoch else None
-            target.step(Received(token, sender_id, f"{sender_id}:1", request))
+            self.servers[to].step(self._received(token, sender.id, request))
 
         self.at(self._hop(), arrive)
+
+    def _reach(self, sender: SimServer, to: str) -> bool:
+        return self.servers[to].alive and frozenset((sender.id, to)) not in self.cut
+
+    def _received(self, token: int, sender: str, request: Request) -> Received:
+        address = f"{sender}:1"
+        if sender not in self.old:
+            return Received(token, sender, address, request)
+        return Received(token, "", "" if isinstance(request, TimeoutNow) else address, request)
 
     def respond(self, server: SimServer, token: int, response: Response | None) -> None:
         answer = self._calls.pop(token)

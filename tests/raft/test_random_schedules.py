@@ -19,6 +19,13 @@ def test_seeds(first: int) -> None:
         run_seed(seed)
 
 
+@pytest.mark.parametrize("old", [("n1",), ("n2", "n3"), ("n1", "n2", "n3", "n4", "n5")], ids=len)
+def test_seeds_with_servers_that_announce_no_id(old: tuple[str, ...]) -> None:
+    """The same, and as lively, among servers of an old version; n4 may be one that was never told its cluster."""
+    for seed in range(1000, 1025):
+        run_seed(seed, old=old)
+
+
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(
     schedule=SCHEDULES,
