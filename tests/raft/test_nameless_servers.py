@@ -100,7 +100,7 @@ def test_a_snapshot_of_a_nameless_leader_is_received(bench) -> None:
 
 
 def test_a_leader_that_removes_itself_is_known_until_it_goes(bench) -> None:
-    """The configuration that is in force has its address no more, the one before it has."""
+    """The configuration that is in force has its address no more."""
     bench.hear(AppendEntries(2), "n2:1")
     without = Configuration(tuple(Server(i, f"{i}:1") for i in ("n1", "n3")))
     removal = Entry(2, 2, EntryType.CONFIGURATION, encode_configuration(without))

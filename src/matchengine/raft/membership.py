@@ -72,12 +72,8 @@ class Membership:
         return not self.latest.servers or self.latest.get(server_id) is not None
 
     def at(self, address: str) -> ServerId:
-        """The id of the server at ``address`` in the newest configuration that has one; ``""`` without any."""
-        for _, configuration in reversed(self._history):
-            for server in configuration.servers:
-                if server.address == address:
-                    return server.id
-        return ""
+        """The id of the member at ``address``; ``""`` without any."""
+        return next((server.id for server in self.latest.servers if server.address == address), "")
 
     def may_stand(self, server_id: ServerId) -> bool:
         """Whether this id may lead: it votes, or did before a change that may never be committed.

@@ -21,8 +21,8 @@ _NO_ID: Final = "\0"
 def identified(core: Core, received: Received) -> Received:
     """The same call with its sender's id, where only the address was announced.
 
-    A server that neither is a member nor leads goes by its address: a follower that was never told its cluster has
-    no configuration to look into.
+    A leader that has removed itself is a member no more, and still known.  Any other server that is no member goes by
+    its address: a follower that was never told its cluster has no configuration to look into.
     """
     address = received.sender_address
     if received.sender or not address:
