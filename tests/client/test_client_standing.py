@@ -205,7 +205,7 @@ def test_status_tells_the_feature_levels(capsys):
     levels = {"active_levels": FeatureLevels(library=1), "newest_levels": FeatureLevels(library=1, machine=2)}
     found = see(ScriptedAdmin({"a:1": [ours(9, b"y", "leader", **levels)], "b:1": [ours(9, b"y")]}), "a:1")
     assert [(node.level, node.newest_level) for node in found.nodes] == [("1.0", "1.2"), ("", "")]
-    assert cluster._levels_line(found) == "feature level 1.0; up to: n 1.2, n -"
+    assert cluster._levels_line(found) == "feature level 1.0; executed up to 1.2 by n; - by n"
 
 
 class ScriptedLeader(ClusterServicer):

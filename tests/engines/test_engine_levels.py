@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
 
 import pytest
 
@@ -19,6 +20,7 @@ from matchengine.state_machine import NewerVersionError
 pytestmark = [pytest.mark.integration, pytest.mark.parametrize("engine", ["matchengine", "hashicorp"])]
 
 NEW = Levels(NEWEST_LIBRARY_LEVEL, 3)
+_session_ids = count(1000)
 
 
 class Leveled:
@@ -43,7 +45,8 @@ def program(newest_level=NEW.machine):
 
 async def level_told(node):
     """The level that a command of a new session is executed at."""
-    session = decode_answer((await node.propose(open_envelope())).result).value
+    opened = await node.propose(open_envelope("", next(_session_ids)))
+    session = decode_answer(opened.result).value
     answer = await node.propose(command_envelope(session, 1, 0, b""))
     return int(decode_answer(answer.result).payload)
 
@@ -53,9 +56,9 @@ class Recorded(SessionMachine):
 
     first = 0
 
-    def apply(self, entries):
-        self.first = self.first or ENVELOPE.unpack_from(entries[0].data)[1]
-        return super().apply(entries)
+    def begin(self, entry):
+        self.first = self.first or ENVELOPE.unpack_from(entry.data)[1]
+        return super().begin(entry)
 
 
 @pytest.mark.parametrize("when", ["in the turn in which it leads", "as early as possible"])
@@ -64,14 +67,16 @@ def test_a_founder_begins_at_its_newest_level_before_any_command(play, engine, w
         """A client that opens a session again and again until it has one."""
         while True:
             with contextlib.suppress(NotLeaderError):
-                return await node.propose(open_envelope())
+                return await node.propose(open_envelope("", next(_session_ids)))
             await asyncio.sleep(0)
 
     async def scenario(nodes):
         node = nodes.make("a", bootstrap=True, machine=Recorded(Leveled(NEW.machine)))
         nodes.running.append(node)
         found = asyncio.get_running_loop().create_future()
-        node.on_leadership(lambda leading: found.set_result(node.propose(open_envelope())) if leading else None)
+        node.on_leadership(
+            lambda leading: found.set_result(node.propose(open_envelope("", next(_session_ids)))) if leading else None
+        )
         await node.start()
         session = await (opened(node) if when == "as early as possible" else await found)
         assert node.machine.first == EnvelopeKind.RAISE_LEVELS

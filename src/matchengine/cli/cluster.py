@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import Annotated, Final, TypeAlias
 
 import msgspec
@@ -125,10 +126,14 @@ def _text(levels: FeatureLevels) -> str:
 
 
 def _levels_line(found: ClusterStanding) -> str:
-    """One line about feature levels: what is in force where most has been applied, and what each node can execute."""
+    """Feature levels: what is in force where most has been applied, and what each node can execute."""
     ahead = max(found.nodes, key=lambda node: node.applied if node.level else -1, default=None)
-    newest = ", ".join(f"{node.id or node.address} {node.newest_level or '-'}" for node in found.nodes)
-    return f"feature level {ahead.level if ahead and ahead.level else '-'}; up to: {newest}"
+    by_level: dict[str, list[str]] = {}
+    for node in found.nodes:
+        by_level.setdefault(node.newest_level or "-", []).append(node.id or node.address)
+    newest = "; ".join(f"{level} by {', '.join(names)}" for level, names in by_level.items())
+    line = f"feature level {ahead.level if ahead and ahead.level else '-'}; executed up to {newest}"
+    return fill(line, 80, subsequent_indent="  ")
 
 
 async def _look(addresses: tuple[str, ...]) -> ClusterStanding:
