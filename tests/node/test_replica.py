@@ -10,7 +10,7 @@ from matchengine.node.policy import SnapshotPolicy
 from matchengine.node.replica import _Waiting
 from matchengine.raft.messages import AppendEntries, InstallSnapshot
 from matchengine.raft.proposals import ChangeKind
-from matchengine.raft.types import Suffrage
+from matchengine.raft.types import Role, Suffrage
 from matchengine.storage.contracts import StorageError
 
 
@@ -549,3 +549,23 @@ def test_leadership_is_handed_over_between_slow_disks():
     world.settle(result)
     assert result.error is None
     assert world.leader() is target
+
+
+def test_a_removed_follower_knows_of_it_and_stays_a_follower():
+    world = World()
+    leader = world.leader()
+    gone = world.followers()[0]
+    world.settle(world.apply(leader, b"x"))
+    world.run(20)
+    removed = Result()
+    leader.replica.change_membership(ChangeKind.REMOVE_SERVER, gone.id, "", 0, removed)
+    world.settle(removed)
+    world.run(50)
+    world.sent.clear()
+    world.run(500)
+    status = gone.replica.status()
+    assert status.configuration.get(gone.id) is None
+    assert status.committed_configuration.get(gone.id) is None
+    assert status.role is Role.FOLLOWER
+    assert not any(sender == gone.id for sender, _, _ in world.sent)
+    assert leader.leads

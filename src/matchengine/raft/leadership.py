@@ -8,9 +8,12 @@ is made on winning an election and dropped on losing the role, with everything t
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
+from itertools import chain
 
 from matchengine.raft.configuration import changed, encode_configuration
 from matchengine.raft.core import Core
+from matchengine.raft.farewell import Farewells
 from matchengine.raft.messages import (
     AppendEntries,
     AppendEntriesResponse,
@@ -38,6 +41,7 @@ class Leadership:
         self._core = core
         self.term = core.term
         self.peers: dict[ServerId, Progress] = {}
+        self._farewells = Farewells()
         self.reads = ReadRounds()
         self.transfer: Transfer | None = None
         self.waiting_changes: deque[tuple[int, ChangeMembership]] = deque()
@@ -154,6 +158,10 @@ class Leadership:
         for server in self._core.membership.latest.servers:
             if server.id != self._core.id:
                 self.peers[server.id] = self._meet(server, known.get(server.id), expected_until)
+                self._farewells.end(server.id)
+        for server_id, progress in known.items():
+            if server_id not in self.peers:
+                self._farewells.begin(progress, self._core.membership.latest_index, expected_until)
 
     def _meet(self, server: Server, known: Progress | None, expected_until: int) -> Progress:
         if known is not None and known.server.address == server.address:
@@ -211,7 +219,7 @@ class Leadership:
 
     def _progress(self, peer: ServerId, session: int) -> Progress | None:
         """The follower, unless this comes from before it was removed and added again."""
-        progress = self.peers.get(peer)
+        progress = self.peers.get(peer) or self._farewells.get(peer)
         return progress if progress is not None and progress.session == session else None
 
     def append_answered(self, peer: ServerId, request: AppendEntries, response: AppendEntriesResponse) -> None:
@@ -245,6 +253,7 @@ class Leadership:
             if progress.matched(request.prev_log_index + len(request.entries), request):
                 self._advance_commit()
                 self._go_on_with_transfer()
+            self._farewells.acknowledged(progress.server.id, request)
         elif progress.rejected(request, response.last_log, core.log.first_offered):
             if response.no_retry_backoff and asks_anew(core, progress, request, was_probe=was_probe):
                 progress.retry_at = core.now
@@ -348,6 +357,7 @@ class Leadership:
         for progress in self.peers.values():
             if core.now >= progress.heartbeat_at:
                 send_heartbeat(core, progress, self.reads.newest)
+        self._farewells.tick(core.now)
         if self.transfer is not None:
             if self.transfer.is_late:
                 self.end_transfer(Reason.TRANSFER_TIMEOUT)
@@ -396,7 +406,12 @@ class Leadership:
     @property
     def has_requests(self) -> bool:
         """Whether :meth:`flush` would send anything."""
-        return self._can_begin_reads or any(is_due(self._core, p) for p in self.peers.values())
+        return self._can_begin_reads or any(is_due(self._core, p) for p in self._followers)
+
+    @property
+    def _followers(self) -> Iterable[Progress]:
+        """All who are replicated to: the members, and removed servers that do not know of it yet."""
+        return chain(self.peers.values(), self._farewells.all())
 
     @property
     def _can_begin_reads(self) -> bool:
@@ -406,7 +421,7 @@ class Leadership:
         """Send what has gathered since the last call."""
         if self._can_begin_reads:
             self._begin_reads()
-        for progress in self.peers.values():
+        for progress in self._followers:
             replicate(self._core, progress, self.reads.newest)
 
     def resign(self) -> None:
