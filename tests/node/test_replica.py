@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from world import Ledger, Node, Result, World
 
@@ -442,7 +444,7 @@ def test_a_read_waits_until_the_restore_of_a_snapshot_has_ended():
     assert not read.settled
     lagging.worker.release()
     world.settle(read)
-    assert read.outcome.index >= 100
+    assert read.outcome.index >= lagging.disk.snapshots.newest().index
 
 
 def test_the_policy_counts_bytes_as_well_as_entries():
@@ -569,3 +571,33 @@ def test_a_removed_follower_knows_of_it_and_stays_a_follower():
     assert status.role is Role.FOLLOWER
     assert not any(sender == gone.id for sender, _, _ in world.sent)
     assert leader.leads
+
+
+def _snapshots(world: World) -> dict[str, list[int]]:
+    """The indexes at which each node takes a snapshot while 300 commands are applied one by one."""
+    taken: dict[str, list[int]] = {name: [] for name in world.nodes}
+    for i in range(300):
+        world.settle(world.apply(world.leader(), b"%d" % i))
+        for name, node in world.nodes.items():
+            newest = node.disk.snapshots.newest()
+            if newest is not None and newest.index not in taken[name]:
+                taken[name].append(newest.index)
+    return taken
+
+
+def test_replicas_take_their_snapshots_at_different_times_each_after_as_many_entries():
+    taken = _snapshots(World(policy=SnapshotPolicy(entries=60)))
+    assert len({indexes[0] for indexes in taken.values()}) == 3
+    for indexes in taken.values():
+        assert 30 <= indexes[0] <= 64
+        assert all(60 <= later - earlier <= 64 for earlier, later in itertools.pairwise(indexes))
+
+
+def test_the_head_start_of_a_replica_follows_from_its_id():
+    policy = SnapshotPolicy()
+    starts = [policy.staggered(f"node{i}").head_start for i in range(100)]
+    assert starts == [policy.staggered(f"node{i}").head_start for i in range(100)]
+    assert all(0 <= start < 0.5 for start in starts)
+    assert len(set(starts)) == 100
+    with pytest.raises(ValueError, match=r"snapshot.head_start: 1.0 is not from 0 to below 1"):
+        SnapshotPolicy(head_start=1.0)

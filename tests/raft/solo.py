@@ -58,7 +58,7 @@ class Bench:
         self.raft = Raft(
             RaftConfig("n1", "n1:1", TIMING, **limits), restored or Restored(hard_state, None, entries), SHORTEST
         )
-        self.auto_write = True
+        self.auto_write = self.auto_apply = True
         self.writes: list[Any] = []
         self.sent: list[Send] = []
         self.responses: dict[int, Respond] = {}
@@ -83,7 +83,7 @@ class Bench:
                 self.writes.append(ready.write)
                 if self.auto_write:
                     self.raft.step(Written(ready.write.number))
-            if ready.apply:
+            if ready.apply and self.auto_apply:
                 self.raft.step(Applied(ready.apply[-1].index))
         raise AssertionError(f"the core has work after {MAX_ROUNDS} rounds, although nothing happens")
 

@@ -10,7 +10,11 @@ from matchengine.raft.messages import (
     AppendEntries,
     AppendEntriesResponse,
     Applied,
+    InstallSnapshot,
     Received,
+    RequestPreVote,
+    SnapshotReceived,
+    SnapshotTaken,
 )
 from matchengine.raft.proposals import (
     AbortTransfer,
@@ -155,3 +159,64 @@ def test_a_restart_behind_a_snapshot() -> None:
     assert (bench.status.commit_index, bench.status.applied_index, bench.status.term) == (10, 10, 3)
     assert bench.status.configuration == MEMBERS
     assert bench.writes[-1].hard_state == HardState(3, "")
+
+
+def _fed(bench: Bench, first: int, last: int) -> object:
+    """The leader of term 1 sends these entries and says that all are committed; what the answer was."""
+    entries = tuple(Entry(i, 1, data=b"x" * 10) for i in range(first, last + 1))
+    return bench.receive(AppendEntries(1, first - 1, 1, entries, last))
+
+
+@pytest.mark.parametrize("limits", [{"max_unapplied_entries": 20}, {"max_unapplied_bytes": 300}])
+def test_a_follower_takes_no_more_than_its_state_machine_can_follow(limits: dict[str, int]) -> None:
+    """Beyond the bound a request fails like a lost one; heartbeats are answered, and it goes on once there is room."""
+    bench = Bench(**limits)
+    bench.auto_apply = False
+    assert _fed(bench, 2, 11).response.success
+    assert _fed(bench, 12, 21).response.success
+    refused = _fed(bench, 22, 31)
+    assert refused.response is None
+    assert "committed entries wait for the state machine here" in refused.error
+    assert bench.status.last_index == 21
+    assert bench.ask(AppendEntries(1)).success
+    assert _fed(bench, 12, 21).response.success, "it is held already"
+    bench.raft.step(Applied(bench.raft.core.log.handed))
+    bench.pump()
+    assert _fed(bench, 22, 31).response.success
+    assert bench.status.contradictions == 0
+
+
+def test_a_request_that_is_refused_for_want_of_room_is_a_sign_of_life() -> None:
+    bench = Bench(max_unapplied_entries=1)
+    bench.auto_apply = False
+    _fed(bench, 2, 11)
+    for _ in range(10):
+        bench.tick(15)
+        _fed(bench, 12, 21)
+    assert not bench.take(RequestPreVote)
+
+
+def test_what_is_unapplied_is_counted_through_restores_and_compaction() -> None:
+    """Exactly the payload of the entries that are committed and not applied."""
+    bench = Bench()
+    bench.auto_apply = False
+    core = bench.raft.core
+    assert core.log.unapplied_bytes == 0
+    _fed(bench, 2, 11)
+    assert core.log.unapplied_bytes == 100 + len(core.log.slice(1, 1)[0].data)
+    bench.raft.step(Applied(6))
+    assert core.log.unapplied_bytes == 50
+    bench.raft.step(SnapshotTaken(SnapshotMeta(6, 1, MEMBERS, 1, 1)))
+    bench.raft.step(Applied(11))
+    assert core.log.unapplied_bytes == 0
+    bench.receive(InstallSnapshot(2, SnapshotMeta(100, 2, MEMBERS, 1, 1)))
+    bench.raft.step(SnapshotReceived(bench.tokens))
+    bench.pump()
+    assert core.log.unapplied_bytes == 0
+    bench.ask(AppendEntries(2, 100, 2, (Entry(101, 2, data=b"x" * 7),), 101))
+    assert core.log.unapplied_bytes == 7
+    bench.raft.step(Applied(100))
+    assert core.log.unapplied_bytes == 7
+    bench.pump()
+    bench.raft.step(Applied(101))
+    assert core.log.unapplied_bytes == 0

@@ -262,7 +262,7 @@ PLANTED = (
     Planted("the log is acknowledged before it is synced", "PySyncObj#84", "clear stop",
             replaced(SegmentedLog, "_write", write_frame), LOSING),
     Planted("a torn tail is taken as good", "ALICE, OSDI 2014", "log matching",
-            replaced(frames, "body_of", body_unchecked), (F.POWER, F.TORN_SECTOR), habits=crowded),
+            replaced(frames, "body_of", body_unchecked), (F.POWER, F.TORN_SECTOR), seeds=80, habits=crowded),
     Planted("an upgraded segment gets its name before it is synced", "ALICE, OSDI 2014", "clear stop",
             around(Segment, "cut", upgrade_without_sync), (F.UPGRADE,), habits=busy),
     Planted("a snapshot gets its name before it is synced", "ALICE, OSDI 2014", "clear stop",

@@ -99,6 +99,7 @@ class MachineRoom:
         self._configuration_index: Index = 0
         self._entries_since_snapshot = 0
         self._bytes_since_snapshot = 0
+        self._head_start = policy.head_start
         if snapshot is not None:
             self._start_restore(snapshot)
 
@@ -263,7 +264,8 @@ class MachineRoom:
         self._begin_snapshot()
 
     def _snapshot_if_due(self) -> None:
-        due = self._entries_since_snapshot >= self._policy.entries or self._bytes_since_snapshot >= self._policy.bytes
+        policy, part = self._policy, 1 - self._head_start
+        due = self._entries_since_snapshot >= policy.entries * part or self._bytes_since_snapshot >= policy.bytes * part
         if self._asked or (due and self._on_due is None):
             self._begin_snapshot()
         elif due and self._on_due is not None and not self._due_told:
@@ -276,6 +278,7 @@ class MachineRoom:
         meta = SnapshotMeta(self.applied, self._applied_term, self._configuration, self._configuration_index)
         self._capturing = self._persisting = True
         self._start_counting()
+        self._head_start = 0.0
         self._served, self._asked = self._asked, []
 
         def captured(chunks: Iterator[bytes] | None, error: Exception | None) -> None:
@@ -335,6 +338,7 @@ class MachineRoom:
         self._configuration = meta.configuration
         self._configuration_index = meta.configuration_index
         self._start_counting()
+        self._head_start = self._policy.head_start
 
     def _answer_asked(self, meta: SnapshotMeta) -> None:
         """The restored snapshot is durable and holds all that was there when these were asked for."""

@@ -136,7 +136,7 @@ class Replica:
             restored.snapshot,
             worker=worker,
             snapshots=snapshots,
-            policy=policy,
+            policy=policy.staggered(config.id),
             on_applied=self._applied,
             on_snapshot=lambda meta: self.step(SnapshotTaken(meta)),
             on_error=self.stop,

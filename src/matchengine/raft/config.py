@@ -64,7 +64,8 @@ class RaftConfig(msgspec.Struct, frozen=True):
     ``max_inflight_bytes`` what may be unanswered per follower.  While ``max_partial_requests`` are
     unanswered, only full requests leave: what arrives meanwhile leaves together.
     ``max_uncommitted_entries``/``max_uncommitted_bytes`` are what ``propose`` accepts beyond the
-    commit index, ``trailing_entries``/``trailing_bytes`` what stays in the log behind a snapshot for
+    commit index, ``max_unapplied_entries``/``max_unapplied_bytes`` what may wait here for the state machine before
+    more is taken from a leader, ``trailing_entries``/``trailing_bytes`` what stays in the log behind a snapshot for
     followers that lag a little, ``max_trailing_bytes`` what stays there for one that is catching up.
     """
 
@@ -80,6 +81,8 @@ class RaftConfig(msgspec.Struct, frozen=True):
     max_uncommitted_bytes: int = 64 * 1024 * 1024
     max_entry_bytes: int = MAX_ENTRY_BYTES
     max_waiting_changes: int = 16
+    max_unapplied_entries: int = 64 * 1024
+    max_unapplied_bytes: int = 64 * 1024 * 1024
     trailing_entries: int = 10240
     trailing_bytes: int = 8 * 1024 * 1024
     max_trailing_bytes: int = 48 * 1024 * 1024

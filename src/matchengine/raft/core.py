@@ -161,10 +161,20 @@ class Core:
 
     # --- log -------------------------------------------------------------------------------
 
-    def commit_to(self, index: Index) -> None:
-        """Everything up to ``index`` is committed."""
-        self.log.commit = index
+    def commit_to(self, index: Index) -> int:
+        """Everything up to ``index`` is committed; returns the payload bytes of what has come to it."""
+        size = self.log.commit_to(index)
         self.membership.commit(index)
+        return size
+
+    @property
+    def is_flooded(self) -> bool:
+        """Whether the state machine is so far behind that nothing more is taken from a leader."""
+        log, config = self.log, self.config
+        return (
+            log.commit - log.applied >= config.max_unapplied_entries
+            or log.unapplied_bytes >= config.max_unapplied_bytes
+        )
 
     def truncate_from(self, index: Index) -> None:
         """Drop ``index``, which is not committed, and all after it."""

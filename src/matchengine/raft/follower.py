@@ -54,8 +54,15 @@ def _receive_entries(core: Core, token: int, request: AppendEntries) -> None:
         core.respond(token, AppendEntriesResponse(core.term, last, False, True))
         return
     conflict = _first_conflict(core, request)
+    proven = request.prev_log_index + len(request.entries)
     if conflict and conflict <= log.commit:
         core.contradict(token, f"entry {conflict} is committed here with another term")
+        return
+    if core.is_flooded and proven > log.last_index:
+        # As if the call had been lost: it is made again, a little later each time, and heartbeats go on.  A negative
+        # answer would say that the logs do not match.
+        core.hear()
+        core.outbox.fail(token, f"{log.commit - log.applied} committed entries wait for the state machine here")
         return
     if conflict:
         core.truncate_from(conflict)
@@ -65,7 +72,6 @@ def _receive_entries(core: Core, token: int, request: AppendEntries) -> None:
         if fresh and index >= fresh[0].index:
             core.membership.append(index, configuration)
     core.hear()
-    proven = request.prev_log_index + len(request.entries)
     advance_commit(core, min(request.leader_commit, proven))
     core.respond(token, AppendEntriesResponse(core.term, last, True), proven)
 

@@ -314,8 +314,7 @@ class Leadership:
         log = self._core.log
         index = reached_by_majority([self._match(v) for v in self._core.membership.voters])
         if index > log.commit and self._may_commit(index):
-            self.uncommitted_bytes -= sum([e.size for e in log.slice(log.commit + 1, index)])
-            self._core.commit_to(index)
+            self.uncommitted_bytes -= self._core.commit_to(index)
             if self.waiting_changes:
                 self._make_changes()
 

@@ -36,6 +36,7 @@ class RaftLog:
         "last_term",
         "restoring",
         "snapshot",
+        "unapplied_bytes",
     )
 
     def __init__(self, restored: Restored) -> None:
@@ -50,6 +51,8 @@ class RaftLog:
         self.commit = self.handed = self.applied = start
         self.durable = self.last_index
         self.restoring = False
+        #: Payload of the entries that are committed and not applied; of a snapshot that is restored, none.
+        self.unapplied_bytes = 0
         self._unapplied: deque[Index] = deque()
 
     def _term_before_first(self) -> Term | None:
@@ -147,6 +150,7 @@ class RaftLog:
         self._base = self.last_index = self.commit = self.durable = self.handed = snapshot.index
         self._base_term = self.last_term = snapshot.term
         self.restoring = True
+        self.unapplied_bytes = 0
         self._unapplied.clear()
 
     def compact(self, snapshot: SnapshotMeta, config: RaftConfig, needed: Index) -> Index | None:
@@ -178,7 +182,18 @@ class RaftLog:
                 return at + 1
         return oldest
 
-    # --- applying --------------------------------------------------------------------------
+    # --- committing and applying -----------------------------------------------------------
+
+    def commit_to(self, index: Index) -> int:
+        """Everything up to ``index`` is committed; returns the payload bytes of what has come to it."""
+        size = self._size(self.commit, index)
+        self.commit = index
+        self.unapplied_bytes += size
+        return size
+
+    def _size(self, after: Index, upto: Index) -> int:
+        kept = max(after, self._base)
+        return sum([entry.size for entry in self.slice(kept + 1, upto)]) if upto > kept else 0
 
     @property
     def can_apply(self) -> bool:
@@ -205,6 +220,8 @@ class RaftLog:
             if self.snapshot is None or index < self.snapshot.index:
                 return
             self.restoring = False
-        self.applied = max(self.applied, min(index, self.handed))
+        before = self.applied
+        self.applied = max(before, min(index, self.handed))
+        self.unapplied_bytes -= self._size(before, self.applied)
         while self._unapplied and self._unapplied[0] <= self.applied:
             self._unapplied.popleft()

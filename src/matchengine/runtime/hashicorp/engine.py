@@ -144,7 +144,7 @@ class HashicorpEngine:
             None,
             worker=self._worker,
             snapshots=self._snapshots,
-            policy=self._config.snapshots,
+            policy=self._config.snapshots.staggered(self._config.id),
             on_applied=self._applied,
             on_snapshot=lambda _meta: None,
             on_error=self._failed,
