@@ -250,7 +250,7 @@ class Leadership:
         was_probe = request is progress.outstanding
         if response.success:
             # last_log is from before the append; what was sent is what matches.
-            if progress.matched(request.prev_log_index + len(request.entries), request):
+            if progress.matched(request.prev_log_index + len(request.entries), request) and progress.is_voter:
                 self._advance_commit()
                 self._go_on_with_transfer()
             self._farewells.acknowledged(progress.server.id, request)
@@ -268,7 +268,7 @@ class Leadership:
         self._heard(progress)
         if not response.success:
             self._fell_silent(progress, request)
-        elif progress.matched(request.snapshot.index, request):
+        elif progress.matched(request.snapshot.index, request) and progress.is_voter:
             self._advance_commit()
 
     def unanswered(self, peer: ServerId, request: AppendEntries | InstallSnapshot) -> None:
