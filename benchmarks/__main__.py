@@ -50,8 +50,8 @@ NEEDS_GO = {"side_by_side", "engines", "proxy", "rolling"}
 
 async def _soak(options: argparse.Namespace) -> None:
     """Alone, and beside processes that take the processor from the nodes."""
-    for busy in (0, options.busy):
-        await soak.main(options.data, options.minutes / 2, busy)
+    await soak.main(options.data, options.minutes, 0)
+    await soak.main(options.data, options.busy_minutes, options.busy)
 
 
 def _by_default() -> list[str]:
@@ -70,7 +70,8 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=10.0, help="length of each run of the engines part")
     parser.add_argument("--rate", type=int, default=20_000, help="orders a second of the rolling part")
     parser.add_argument("--minutes", type=float, default=10.0, help="length of the soak part")
-    parser.add_argument("--busy", type=int, default=4, help="busy processes beside the second half of the soak part")
+    parser.add_argument("--busy", type=int, default=4, help="busy processes beside the second run of the soak part")
+    parser.add_argument("--busy-minutes", type=float, default=2.0, help="length of the second run of the soak part")
     options = parser.parse_args()
     for part in options.parts:
         if part not in PARTS:

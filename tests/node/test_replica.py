@@ -601,3 +601,19 @@ def test_the_head_start_of_a_replica_follows_from_its_id():
     assert len(set(starts)) == 100
     with pytest.raises(ValueError, match=r"snapshot.head_start: 1.0 is not from 0 to below 1"):
         SnapshotPolicy(head_start=1.0)
+
+
+def test_kills_alone_widen_no_timeout_so_the_next_failover_is_as_short():
+    """On an idle machine a leader is followed within two timeouts and an election; no vote is split here."""
+    world = World(seed=4)
+    for _ in range(10):
+        old = world.leader()
+        world.settle(world.apply(old, b"x"))
+        old.crash()
+        began = world.now
+        world.run_until(lambda: any(n.leads for n in world.nodes.values()))
+        assert world.now - began <= 2 * 20 + 10
+        old.start()
+        world.run(100)
+    assert {n.replica.core.pace.election_timeout for n in world.nodes.values()} == {20}
+    assert not any("widened" in text for n in world.nodes.values() for text in n.notices)

@@ -182,6 +182,7 @@ class Node:
         self.worker = Worker(world)
         self.replica: Replica | None = None
         self.soft_states: list[SoftState] = []
+        self.notices: list[str] = []
         self.failure: Exception | None = None
         #: How long the loop takes to come back to a replica that has more to do.
         self.turn = 0
@@ -224,6 +225,7 @@ class Node:
             wake=self._wake,
             on_soft_state=self.soft_states.append,
             on_stop=self._on_stop,
+            on_notice=self.notices.append,
         )
         self._tick(self.replica)
 
