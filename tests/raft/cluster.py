@@ -224,11 +224,14 @@ class SimServer:
         return key
 
     def pump(self) -> None:
-        while self.alive and self.raft.has_ready():
+        for _ in range(10_000):
+            if not (self.alive and self.raft.has_ready()):
+                return
             ready = self.raft.ready()
             self.raft.advance()
             self.perform(ready)
             self.cluster.invariants.check(self.cluster, self)
+        raise InvariantError("the core always has work, although nothing happens")
 
     def perform(self, ready: Ready) -> None:
         self.cluster.note(self, ready)

@@ -22,6 +22,7 @@ from matchengine.raft.messages import (
     TimeoutNowResponse,
 )
 from matchengine.raft.types import Configuration, Entry, Server, SnapshotMeta
+from matchengine.transport import wire
 from matchengine.transport.appends import MAX_WAITING
 from matchengine.transport.client import _channel_options
 from matchengine.wire import raft_transport_pb2 as pb
@@ -138,6 +139,29 @@ async def test_pipeline_keeps_order_while_answers_wait(world):
             accept(call, request)
         assert [(await r).last_log for r in results] == list(range(39))
         assert {r.times for r in results} == {1}
+
+
+class Connections(RaftTransportServicer):
+    """Accepts everything, and notes from which connection it came."""
+
+    def __init__(self) -> None:
+        self.of_entries: set[str] = set()
+        self.of_heartbeats: set[str] = set()
+
+    async def AppendEntries(self, request, context):
+        (self.of_entries if request.entries else self.of_heartbeats).add(context.peer())
+        return wire.encode_response(wire.make_header("n2", "n2:1"), AppendEntriesResponse(1, 0, True))
+
+
+async def test_heartbeats_have_a_connection_of_their_own(world):
+    """On that of the entries they would wait behind megabytes."""
+    connections = Connections()
+    async with world() as w:
+        peer = await w.serve_with(lambda server: add_RaftTransportServicer_to_server(connections, server))
+        for request in (append(1), AppendEntries(1), AppendEntries(1)):
+            assert (await w.send(peer, request)).success
+    assert len(connections.of_entries) == len(connections.of_heartbeats) == 1
+    assert connections.of_entries.isdisjoint(connections.of_heartbeats)
 
 
 async def test_outcomes_never_come_from_inside_send(world):

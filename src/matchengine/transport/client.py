@@ -1,4 +1,4 @@
-"""The network of a node: one gRPC channel to every peer."""
+"""The network of a node: two gRPC channels to every peer, one for what is large and one for what is urgent."""
 
 from __future__ import annotations
 
@@ -155,7 +155,11 @@ class GrpcNetwork:
 
 
 class _Peer:
-    """The channel to one server's address and the calls on it."""
+    """The channels to one server's address and the calls on them.
+
+    Heartbeats and votes have a connection of their own: on that of appends and snapshots they would wait behind
+    megabytes, and a leader that is busy bringing a follower up would be taken for dead.
+    """
 
     def __init__(
         self,
@@ -171,8 +175,9 @@ class _Peer:
         self._deadlines = deadlines
         self._open_snapshot = open_snapshot
         self._loop = loop
-        self._channel = grpc.aio.insecure_channel(address, options=_channel_options(deadlines.connect))
-        self._stub = RaftTransportStub(self._channel)
+        options = _channel_options(deadlines.connect)
+        self._channels = [grpc.aio.insecure_channel(address, options=options) for _ in range(2)]
+        self._stub, self._urgent = (RaftTransportStub(channel) for channel in self._channels)
         self._reachability = Reachability(server.id, address, deadlines.silence, loop.time)
         self._appender = Appender(self._stub, header, self._decode, deadlines.append, loop)
         self._calls: set[asyncio.Task[None]] = set()
@@ -196,13 +201,14 @@ class _Peer:
                 self._send_small(pending)
 
     async def close(self) -> None:
-        """Cancel the calls, which reports them, and close the channel."""
+        """Cancel the calls, which reports them, and close the channels."""
         for task in self._calls:
             task.cancel()
         await self._appender.close()
         if self._calls:
             await asyncio.wait(self._calls)
-        await self._channel.close()
+        for channel in self._channels:
+            await channel.close()
 
     def _send_small(self, pending: Pending) -> None:
         if len(self._calls) >= _MAX_CALLS:
@@ -241,7 +247,7 @@ class _Peer:
             pending.answered(response)
 
     def _call(self, request: Request) -> Any:
-        stub, header, deadlines = self._stub, self._header, self._deadlines
+        stub, header, deadlines = self._urgent, self._header, self._deadlines
         match request:
             case AppendEntries():
                 return stub.AppendEntries(encode_append_entries(header, request), timeout=deadlines.heartbeat)
