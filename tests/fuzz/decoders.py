@@ -62,6 +62,7 @@ from matchengine.storage import frames
 from matchengine.storage.contracts import CorruptionError, DataDirError
 from matchengine.storage.data_dir import DataDir
 from matchengine.storage.files import Fuse
+from matchengine.storage.log_end import LogEnd
 from matchengine.storage.segment import Segment, segment_path
 from matchengine.storage.simulated import SimulatedFileSystem
 from matchengine.storage.snapshot_file import SnapshotReader, SnapshotWriter
@@ -181,6 +182,28 @@ def _stable_seed(state: HardState) -> bytes:
     return fs.pread(handle, fs.size(handle), 0)
 
 
+def _log_end(data: bytes) -> None:
+    """``data`` are the two records."""
+    half = len(data) // 2
+    fs = _file(data[:half].ljust(4096, b"\0") + data[half:].ljust(4096, b"\0"))
+    end = LogEnd(fs, PLACE)
+    end.load()
+    found = end.index, end.term
+    end.settle(*found)
+    again = LogEnd(fs, PLACE)
+    again.load()
+    assert (again.index, again.term) == found
+
+
+def _repair_log_end(data: bytes) -> bytes:
+    half = len(data) // 2
+    return b"".join(part[:-4] + struct.pack("<I", extend(0, part[:-4])) for part in (data[:half], data[half:]))
+
+
+def _log_end_seed(index: int, term: int) -> bytes:
+    return _repair_log_end(struct.pack("<8sIQQI", b"MELOGEND", 1, index, term, 0) * 2)
+
+
 CONFIGURATION = Configuration((Server("a", "host:1"), Server("b", "host:2" * 9, Suffrage.NONVOTER)))
 
 
@@ -227,6 +250,11 @@ def _node_file(data: bytes) -> None:
     DataDir.open(DIRECTORY, "node-a", fs=fs).close()
     DataDir.open(DIRECTORY, "node-a", fs=fs).close()
 
+
+NODE_FILES = (
+    b'{"engine":"matchengine","format":1,"node_id":"node-a"}\n',
+    b'{"engine":"matchengine","format":2,"node_id":"node-a","complete":true}\n',
+)
 
 # --- state machines -----------------------------------------------------------------------
 
@@ -544,13 +572,19 @@ DECODERS: dict[str, Decoder] = {
         (_stable_seed(HardState(7, "node-a")), _stable_seed(HardState(2**64 - 1, ""))),
         _repair_stable,
     ),
+    "log's end": Decoder(
+        _log_end,
+        (CorruptionError,),
+        (_log_end_seed(7, 2), _log_end_seed(2**64 - 1, 2**64 - 1)),
+        _repair_log_end,
+    ),
     "snapshot file": Decoder(
         _snapshot,
         (CorruptionError,),
         (_snapshot_bytes(_META, b"state" * 30), _snapshot_bytes(_META, b"")),
         _repair_snapshot,
     ),
-    "node.json": Decoder(_node_file, (DataDirError,), (b'{"engine":"matchengine","format":1,"node_id":"node-a"}\n',)),
+    "node.json": Decoder(_node_file, (DataDirError,), NODE_FILES),
     "peers.json": Decoder(
         _peers,
         (ValueError,),

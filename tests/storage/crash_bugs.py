@@ -8,13 +8,15 @@ from typing import TypeAlias
 
 import pytest
 
-from matchengine.raft.types import Entry
-from matchengine.storage import data_dir, files, frames, log, snapshots, stable
+from matchengine.raft.types import Entry, HardState
+from matchengine.storage import data_dir, files, frames, log, log_end, snapshots, stable, storage
 from matchengine.storage.files import FileSystem, write_all
 from matchengine.storage.log import SegmentedLog
+from matchengine.storage.log_end import LogEnd
 from matchengine.storage.segment import Segment
 from matchengine.storage.snapshot_file import SnapshotWriter
 from matchengine.storage.snapshots import FileSink, SnapshotFiles
+from matchengine.storage.stable import StableFile
 from matchengine.storage.storage import Storage
 
 Plant: TypeAlias = Callable[[pytest.MonkeyPatch], None]
@@ -246,6 +248,72 @@ def _temporaries_stay(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SegmentedLog, "_load", load)
 
 
+def _end_before_entries(patch: pytest.MonkeyPatch) -> None:
+    def write(self: SegmentedLog, batch: tuple[Entry, ...]) -> None:
+        self._end.note(batch[-1].index, batch[-1].term)
+        original(self, batch)
+
+    original = SegmentedLog._write
+    patch.setattr(SegmentedLog, "_write", write)
+
+
+def _end_never_moved_back(patch: pytest.MonkeyPatch) -> None:
+    def settle(self: LogEnd, index: int, term: int) -> None:
+        if index >= self.index:
+            original(self, index, term)
+
+    original = LogEnd.settle
+    patch.setattr(LogEnd, "settle", settle)
+
+
+def _end_moved_back_late(patch: pytest.MonkeyPatch) -> None:
+    """When the entries are gone."""
+
+    def late(name: str) -> None:
+        original = getattr(SegmentedLog, name)
+
+        def drop(self: SegmentedLog, index: int) -> None:
+            settled, settle = [], self._end.settle
+            self._end.settle = lambda *end: settled.append(end)
+            original(self, index)
+            self._end.settle = settle
+            for end in settled:
+                settle(*end)
+
+        patch.setattr(SegmentedLog, name, drop)
+
+    late("truncate_from")
+    late("reset")
+
+
+def _end_moved_back_in_one_slot(patch: pytest.MonkeyPatch) -> None:
+    def write(self: LogEnd, record: bytes) -> None:
+        write_all(self._fs, self._opened(), record, log_end._SLOT_BYTES)
+        self._fs.fdatasync(self._opened())
+
+    patch.setattr(LogEnd, "_write_both", write)
+
+
+def _lost_end_without_segments(patch: pytest.MonkeyPatch) -> None:
+    """Only a log that has a segment is compared with the record."""
+    original = SegmentedLog._refuse_lost_end
+    patch.setattr(SegmentedLog, "_refuse_lost_end", lambda self, found: original(self, found) if found else None)
+
+
+def _no_record_needed(patch: pytest.MonkeyPatch) -> None:
+    original = LogEnd.load
+    patch.setattr(LogEnd, "load", lambda self: original(self) if self._fs.exists(self.path) else None)
+
+
+def _no_vote_needed(patch: pytest.MonkeyPatch) -> None:
+    original = StableFile.load
+    patch.setattr(StableFile, "load", lambda self: original(self) if self._fs.exists(self._path) else HardState())
+
+
+def _never_complete(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(data_dir.DataDir, "complete", lambda _self: None)
+
+
 #: What is wrong, how, and the workloads in which it shows.
 BUGS: dict[str, tuple[Plant, tuple[str, ...]]] = {
     "record of term and vote renamed before its sync": (
@@ -308,6 +376,36 @@ BUGS: dict[str, tuple[Plant, tuple[str, ...]]] = {
     ),
     "retention before the new snapshot is there": (_retention_first, ("snapshot retention",)),
     "retention of the oldest": (_retention_of_the_newest, ("snapshot retention",)),
+    "end of the log recorded before it is durable": (_end_before_entries, ("append", "append over segments")),
+    "end of the log not moved back": (_end_never_moved_back, ("truncate between frames",)),
+    "end of the log moved back after the truncation": (_end_moved_back_late, ("truncate between frames",)),
+    "end of the log moved back after the reset": (_end_moved_back_late, ("snapshot install over a conflict",)),
+    "end of the log moved back in one slot only": (_end_moved_back_in_one_slot, ("truncate within a frame",)),
+    "end of the log moved back, not synced": (
+        lambda patch: _without(patch, LogEnd, "_write_both", "fdatasync"),
+        ("truncate between frames", "truncate over segments"),
+    ),
+    "record of the log's end renamed before its sync": (
+        lambda patch: _function_without(patch, log_end, "replace_file", "fsync"),
+        ("creation",),
+    ),
+    "directory complete before the record of term and vote has its name": (
+        lambda patch: _function_without(patch, stable, "replace_file", "fsync_dir"),
+        ("creation",),
+    ),
+    "log compared with the record, snapshots not": (
+        lambda patch: patch.setattr(storage, "_covered", lambda _snapshots: 0),
+        ("snapshot install",),
+    ),
     "names left by a killed process not synced": (_start_does_not_sync_names, ("truncate between frames",)),
     "frame left by a killed process not synced": (_frame_not_rewritten, ("append",)),
+}
+
+#: Mistakes by which a loss passes in silence.
+LOSSES: dict[str, tuple[Plant, tuple[str, ...]]] = {
+    "end of the log not recorded": (lambda patch: patch.setattr(LogEnd, "note", lambda *_: None), ("append",)),
+    "log without a segment not compared with the record": (_lost_end_without_segments, ("append",)),
+    "record of the log's end not missed": (_no_record_needed, ("append", "append over segments")),
+    "record of term and vote not missed": (_no_vote_needed, ("stable store",)),
+    "directory never complete": (_never_complete, ("stable store", "append")),
 }

@@ -8,12 +8,13 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TypeVar
 
 import msgspec
-from crash_model import Found, Model, complaint
+from crash_model import Found, Model, complaint, loss
 from crash_states import Crash, DiskState
 from crash_trace import Call, Name, RecordingFileSystem, Write
-from crash_workloads import RETAIN, Step, going_on, meta, open_node
+from crash_workloads import PATH, RETAIN, Step, going_on, meta, open_node
 
 from matchengine.raft.types import SnapshotMeta
+from matchengine.storage import frames
 from matchengine.storage.contracts import StorageError
 from matchengine.storage.simulated import PowerLoss, no_fault
 from matchengine.storage.storage import Storage
@@ -35,6 +36,7 @@ class Counts(msgspec.Struct):
     calls: int = 0
     legal: int = 0
     tried: int = 0
+    refused: int = 0
     recoveries: int = 0
 
     def __str__(self) -> str:
@@ -117,6 +119,37 @@ def live(steps: Iterable[Step], *, until: int | None = None) -> Life:
     return life
 
 
+def state_of(fs: RecordingFileSystem) -> DiskState:
+    """What the next process finds when this one has only ended."""
+    files = tuple((path, fs.peek(path)) for path, _ in fs.files())
+    return DiskState(frozenset(fs.directories()), files)
+
+
+def lost_parts(state: DiskState) -> Iterator[DiskState]:
+    """The state without its newest segments, its records, several of these; and without the log's newest frames."""
+    files = dict(state.files)
+    segments = sorted(path for path in files if path.suffix == ".log")
+    records = [PATH / "stable", PATH / "log-end"]
+    newest = [segments[at:] for at in range(len(segments))]
+    for gone in (*newest, *([each] for each in records), *([*some, records[1]] for some in newest), segments + records):
+        kept = tuple((path, data) for path, data in state.files if path not in gone)
+        if len(kept) < len(state.files):
+            yield msgspec.structs.replace(state, files=kept)
+    for path in segments[-1:]:
+        for end in ends_of_frames(files[path]):
+            cut = files | {path: files[path][:end].ljust(len(files[path]), b"\0")}
+            yield msgspec.structs.replace(state, files=tuple(cut.items()))
+
+
+def ends_of_frames(segment: bytes) -> Iterator[int]:
+    """Where each frame begins."""
+    _, salt, _ = frames.decode_segment_header(segment)
+    at = frames.SEGMENT_HEADER_BYTES
+    while (header := frames.decode_header(memoryview(segment), at, salt)) is not None:
+        yield at
+        at = header.end
+
+
 def look(fs: RecordingFileSystem) -> Found:
     """Open the files as a node that starts; raises StorageError when that refuses."""
     storage = open_node(fs)
@@ -173,6 +206,29 @@ class Explorer:
                 life = live(steps, until=until)
                 self._recover(life, *life.around(until))
                 self._lose_power(life, until, first_time=False)
+
+    def losses(self, steps: Sequence[Step]) -> None:
+        """The process is killed at a call, and a part of the log, or a file, is lost: no start may pass over that.
+
+        It may refuse, or have all that was reported.
+        """
+        total = len(live(steps).fs.calls)
+        for until in range(1, total + 1):
+            if self._chance.randrange(self.effort.kills) == 0:
+                life = live(steps, until=until)
+                for state in lost_parts(state_of(life.fs)):
+                    self._judge_loss(state, *life.around(until), life.fs.calls)
+
+    def _judge_loss(self, state: DiskState, before: Model, after: Model, calls: Sequence[Call]) -> None:
+        self.counts.tried += 1
+        try:
+            found = look(state.load())
+        except StorageError:
+            self.counts.refused += 1
+            return
+        wrong = loss(found, before, after)
+        if wrong:
+            raise CrashError(self._report(f"a loss passed in silence: {wrong}", calls))
 
     def _lose_power(self, life: Life, first: int, *, first_time: bool) -> None:
         crash = Crash(life.fs.calls[:first])

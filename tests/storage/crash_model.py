@@ -67,6 +67,19 @@ def complaint(found: Found, before: Model, after: Model, retain: int) -> str:
     )
 
 
+def loss(found: Found, before: Model, after: Model) -> str:
+    """What of all that was reported durable ``before`` is gone, or ``""``: entries up to a snapshot are there in it."""
+    covered = found.restored.snapshot.index if found.restored.snapshot else 0
+    kept = before.entries[: _common(before, after)]
+    missing = tuple(entry for entry in kept if entry.index > covered and entry not in found.restored.entries)
+    if missing:
+        return f"{_runs(missing)} are gone"
+    last = found.restored.entries[-1].index if found.restored.entries else covered
+    if before.newest is not None and before.newest.index > last:
+        return f"the snapshot at {before.newest.index} is gone"
+    return _wrong_hard_state(found, before, after)
+
+
 def _wrong_snapshots(found: Found, before: Model, after: Model, retain: int) -> str:
     for meta, data in found.snapshots:
         if (meta, data) not in after.snapshots and (meta, data) not in before.snapshots:

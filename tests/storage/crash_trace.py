@@ -75,6 +75,10 @@ class RecordingFileSystem(SimulatedFileSystem):
         self._locked.clear()
         self._read_only.clear()
 
+    def directories(self) -> set[Path]:
+        """All but the root."""
+        return self._directories - {Path("/"), Path()}
+
     def create(self, path: Path) -> int:
         known = self.exists(path)
         handle = super().create(path)

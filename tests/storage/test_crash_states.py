@@ -7,10 +7,10 @@ import os
 
 import msgspec
 import pytest
-from crash_bugs import BUGS
+from crash_bugs import BUGS, LOSSES
 from crash_explorer import CrashError, Effort, Explorer
 from crash_workloads import WORKLOADS, random_life
-from version_1 import version_1
+from version_1 import directory_1, version_1
 
 FURTHER = os.environ.get("MATCHENGINE_CRASH") == "further"
 EFFORT = Effort(states=2000, recoveries=3, kills=2) if FURTHER else Effort(states=1024, recoveries=8, kills=6)
@@ -48,11 +48,23 @@ def test_every_crash_of_a_random_life_is_survived(part, record_property):
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("name", ["append", "append over segments", "truncate over segments", "snapshot install"])
-def test_every_crash_before_and_during_an_upgrade_is_survived(name, record_property):
-    """The files are those of format version 1; the next process upgrades them, and loses its power at every call."""
+@pytest.mark.parametrize(
+    ("name", "program"),
+    [
+        ("append", version_1),
+        ("append over segments", version_1),
+        ("truncate over segments", version_1),
+        ("snapshot install", version_1),
+        ("creation", directory_1),
+        ("stable store", directory_1),
+        ("append", directory_1),
+        ("snapshot install", directory_1),
+    ],
+)
+def test_every_crash_before_and_during_an_upgrade_is_survived(name, program, record_property):
+    """The files are those of an older program; the next process upgrades them, and loses its power at every call."""
     explorer = Explorer(f"{name}, upgraded", UPGRADES)
-    explorer.power_losses(WORKLOADS[name], version_1)
+    explorer.power_losses(WORKLOADS[name], program)
     assert explorer.counts.recoveries
     record_property("counted", str(explorer.counts))
 
@@ -67,8 +79,19 @@ def test_an_upgrade_in_place_is_found(monkeypatch):
 def test_a_planted_bug_is_found(bug, monkeypatch, record_property):
     plant, names = BUGS[bug]
     plant(monkeypatch)
+    find(names, (Explorer.power_losses, Explorer.kills), record_property)
+
+
+@pytest.mark.parametrize("bug", LOSSES)
+def test_a_planted_bug_that_hides_a_loss_is_found(bug, monkeypatch, record_property):
+    plant, names = LOSSES[bug]
+    plant(monkeypatch)
+    find(names, (Explorer.losses,), record_property)
+
+
+def find(names, ways, record_property):
     tried = 0
-    for way in (Explorer.power_losses, Explorer.kills):
+    for way in ways:
         for name in names:
             explorer = Explorer(name, SEARCH)
             try:

@@ -11,7 +11,16 @@ from pathlib import Path
 import msgspec
 
 from matchengine.storage.contracts import DataDirError, DataDirInUseError
-from matchengine.storage.files import FileSystem, OsFileSystem, make_directory, read_file, replace_file, temporary_path
+from matchengine.storage.files import (
+    FileSystem,
+    NotRegularError,
+    OsFileSystem,
+    advice,
+    make_directory,
+    read_file,
+    replace_file,
+    temporary_path,
+)
 
 FORMAT_VERSION = 2
 #: Without ``complete``.  Directories of other engines have had no other version.
@@ -80,6 +89,8 @@ class DataDir:
             raise DataDirError(f"node id {node_id!r}: must have 1 to {_NODE_ID_LIMIT} bytes")
         try:
             return cls._open(fs, path, _new_owner(engine, node_id), create)
+        except (NotRegularError, IsADirectoryError) as error:
+            raise DataDirError(f"{path}: {error}; {advice(error)}") from error
         except OSError as error:
             raise DataDirError(f"{path}: {error}; choose a directory that this user can read and write") from error
 

@@ -235,14 +235,15 @@ class _Step:
         if isinstance(error, StorageError):
             self._fuse.blow(error)
         elif isinstance(error, OSError):
-            failure = StorageError(f"{self._doing}: {error}; {_advice(error)}")
+            failure = StorageError(f"{self._doing}: {error}; {advice(error)}")
             self._fuse.blow(failure)
             raise failure from error
         elif isinstance(error, Exception):
             self._fuse.blow(StorageError(f"{self._doing}: {error!r}"))
 
 
-def _advice(error: OSError) -> str:
+def advice(error: OSError) -> str:
+    """What an operator can do about it."""
     if isinstance(error, NotRegularError | IsADirectoryError | NotADirectoryError):
         return f"move away what has the file's name, and restore the file from a copy, or {REJOIN}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
