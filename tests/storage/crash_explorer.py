@@ -14,10 +14,10 @@ from crash_trace import Call, Name, RecordingFileSystem, Write
 from crash_workloads import PATH, RETAIN, Step, going_on, meta, open_node
 
 from matchengine.raft.types import SnapshotMeta
-from matchengine.storage import frames
 from matchengine.storage.contracts import StorageError
 from matchengine.storage.simulated import PowerLoss, no_fault
 from matchengine.storage.storage import Storage
+from matchengine.testing.simulator.disk import starts_of_frames
 
 T = TypeVar("T")
 
@@ -136,18 +136,9 @@ def lost_parts(state: DiskState) -> Iterator[DiskState]:
         if len(kept) < len(state.files):
             yield msgspec.structs.replace(state, files=kept)
     for path in segments[-1:]:
-        for end in ends_of_frames(files[path]):
-            cut = files | {path: files[path][:end].ljust(len(files[path]), b"\0")}
+        for start in starts_of_frames(files[path]):
+            cut = files | {path: files[path][:start].ljust(len(files[path]), b"\0")}
             yield msgspec.structs.replace(state, files=tuple(cut.items()))
-
-
-def ends_of_frames(segment: bytes) -> Iterator[int]:
-    """Where each frame begins."""
-    _, salt, _ = frames.decode_segment_header(segment)
-    at = frames.SEGMENT_HEADER_BYTES
-    while (header := frames.decode_header(memoryview(segment), at, salt)) is not None:
-        yield at
-        at = header.end
 
 
 def look(fs: RecordingFileSystem) -> Found:

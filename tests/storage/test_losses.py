@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from crash_explorer import Effort, Explorer, ends_of_frames
+from crash_explorer import Effort, Explorer
 from crash_model import Found, Model, loss
 from crash_workloads import LONG, PATH, WORKLOADS, Step, entries, going_on, meta, open_node, perform, snapshot
 from version_1 import directory_1, version_1
@@ -25,6 +25,7 @@ from matchengine.storage import frames
 from matchengine.storage.contracts import StorageError
 from matchengine.storage.simulated import SimulatedFileSystem
 from matchengine.storage.storage import open_storage
+from matchengine.testing.simulator.disk import starts_of_frames
 
 Files = dict[Path, bytes]
 
@@ -169,13 +170,13 @@ def a_sector_zeroed(_path: Path, data: bytes) -> Iterator[bytes]:
 
 
 def last_frames_zeroed(path: Path, data: bytes) -> Iterator[bytes]:
-    for end in ends_of_frames(data) if path.suffix == ".log" else ():
-        yield data[:end].ljust(len(data), b"\0")
+    for start in starts_of_frames(data) if path.suffix == ".log" else ():
+        yield data[:start].ljust(len(data), b"\0")
 
 
 def cut_behind_a_frame(path: Path, data: bytes) -> Iterator[bytes]:
-    for end in ends_of_frames(data) if path.suffix == ".log" else ():
-        yield data[:end]
+    for start in starts_of_frames(data) if path.suffix == ".log" else ():
+        yield data[:start]
 
 
 DAMAGES = (

@@ -172,12 +172,13 @@ class SimulatedFileSystem:
             before, data, durable = bytes(file.data), cast(path, bytes(file.data)), cast(path, file.durable)
             differs |= before != data
             if data is None:
-                self._never_made(path)
+                self.remove(path)
             else:
                 file.data, file.durable = bytearray(data), durable or b""
         return differs
 
-    def _never_made(self, path: Path) -> None:
+    def remove(self, path: Path) -> None:
+        """Somebody else has removed the file, durably."""
         self._names.pop(path, None)
         self._durable_names.pop(path, None)
         without = (tuple(change for change in renaming if change[0] != path) for renaming in self._pending)

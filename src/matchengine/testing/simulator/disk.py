@@ -9,11 +9,13 @@ from __future__ import annotations
 import errno
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from matchengine.raft.ready import Write
+from matchengine.storage import frames
+from matchengine.storage.segment import SUFFIX
 from matchengine.storage.simulated import PowerLoss, SimulatedFileSystem, no_fault
 from matchengine.testing.simulator.chance import Chance
 from matchengine.testing.simulator.timeline import Timeline
@@ -116,6 +118,50 @@ class SimulatedDisk:
         offset = self.chance.skewed(0, size)
         self.files.rot(path, offset, self.chance.randrange(0, 8))
         return f"{path}, byte {offset}"
+
+    def lose_something(self) -> str:
+        """A part of what the process has left is gone: segments, frames, records; says what, or ``""``.
+
+        The system had written back all that was not synced, so that the record of the log's end is the newest.  In a
+        directory that was never complete nothing would tell a loss.
+        """
+        paths = [path for path, _ in self.files.files()]
+        if not any(path.name == "node.json" and b'"complete":true' in self.files.peek(path) for path in paths):
+            return ""
+        for path in paths:
+            self.files.poke(path, self.files.peek(path))
+        segments = [path for path in paths if path.suffix == SUFFIX]
+        records = [path for path in paths if path.name in ("stable", "log-end")]
+        if self.chance.happens(0.4) and segments:
+            return self._lose_frames(segments[-1])
+        newest = segments[self.chance.randrange(0, len(segments)) :] if segments else []
+        gone = self.chance.choice((newest, newest, records[:1], records[1:], [*newest, *records]))
+        for path in gone:
+            self.files.remove(path)
+        return ", ".join(map(str, gone))
+
+    def _lose_frames(self, segment: Path) -> str:
+        """The newest frames read as zero, or the file ends before them."""
+        data = self.files.peek(segment)
+        starts = [*starts_of_frames(data)]
+        if not starts:
+            return ""
+        start = starts[-min(len(starts), self.chance.skewed(1, 8))]
+        kept = data[:start] if self.chance.happens(0.5) else data[:start].ljust(len(data), b"\0")
+        self.files.poke(segment, kept)
+        return f"{segment} from byte {start}"
+
+
+def starts_of_frames(segment: bytes) -> Iterator[int]:
+    """Where each frame of a segment begins, up to one that is not intact; nothing without an intact header."""
+    try:
+        _, salt, _ = frames.decode_segment_header(segment)
+    except frames.FormatError:
+        return
+    at, data = frames.SEGMENT_HEADER_BYTES, memoryview(segment)
+    while (header := frames.decode_header(data, at, salt)) is not None:
+        yield at
+        at = header.end
 
 
 class DiskQueue:

@@ -144,6 +144,13 @@ class Host:
         self.is_damaged = True
         self.damaged = "the disk is lost"
 
+    def lose_something(self) -> str:
+        """The process is killed, and a part of its files is gone: it must refuse them, or have all it acknowledged."""
+        self.end_soon(End.KILLED, 0)
+        told = self.disk.lose_something()
+        self.is_damaged |= bool(told)
+        return told
+
     def wipe(self) -> None:
         """The process ends, and an operator gives the server an empty disk: it is no member any more."""
         self.end_soon(End.KILLED, 0)
