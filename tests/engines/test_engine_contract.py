@@ -1,6 +1,8 @@
 """What every engine promises; each promise is shown on both."""
 
 import asyncio
+import shutil
+from pathlib import Path
 
 import grpc
 import pytest
@@ -343,6 +345,40 @@ def test_a_directory_of_the_other_engine_is_refused(play, engine):
             await nodes.make(engine=other).start()
 
     play(scenario, engine)
+
+
+#: The record of term and vote, the log, and several of these.
+FILES = {"matchengine": ("stable", "log-end", "log"), "hashicorp": ("raft/wal/wal-meta.db", "raft/wal", "raft")}
+
+
+def test_a_node_whose_files_are_gone_does_not_start_as_if_new(play, engine):
+    async def scenario(nodes):
+        node = await nodes.led()
+        await node.propose(b"x")
+        await node.stop()
+        directory = node.config.data_dir
+        aside = directory.with_name("aside")
+        everything = tuple(path.name for path in directory.iterdir() if path.name not in ("node.json", "run"))
+        for gone in (*((name,) for name in FILES[engine]), everything):
+            aside.mkdir()
+            for name in gone:
+                (directory / name).rename(aside / Path(name).name)
+            with pytest.raises(StorageError, match="under a new id"):
+                await nodes.make().start()
+            for name in gone:
+                remove(directory / name)
+                (aside / Path(name).name).rename(directory / name)
+            aside.rmdir()
+        again = await nodes.start()
+        await until(lambda: again.is_leader)
+        assert again.machine.entries
+
+    play(scenario, engine)
+
+
+def remove(path):
+    """What a start that was refused has made, like an empty directory."""
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def test_a_directory_has_one_owner(play, engine):

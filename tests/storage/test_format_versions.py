@@ -115,7 +115,7 @@ def test_a_log_of_the_first_version_is_read_and_upgraded(tmp_path, make_entries)
     assert list(restore(path).entries) == make_entries(1, 20, size=400)
     assert older.read_bytes() == before
     upgraded = contents(path)
-    with pytest.raises(StorageError, match=r"node.json: format version 2, this program reads 1;"):
+    with pytest.raises(StorageError, match=r"node.json: format version 2, this program reads 1 to 1;"):
         restored_by(path, write_version_1)
     assert contents(path) == upgraded
 
@@ -135,7 +135,10 @@ def test_a_directory_of_the_first_version_is_completed(tmp_path, make_entries, p
     assert not (path / "log-end").exists()
     assert (path / "stable").exists() == votes
     assert restore(path).entries == entries
-    with program(), pytest.raises(StorageError, match=r"node.json: format version 2, this program reads 1; use the p"):
+    with (
+        program(),
+        pytest.raises(StorageError, match=r"node.json: format version 2, this program reads 1 to 1; use the p"),
+    ):
         open_storage(path, "node-a")
     for name in ("stable", "log-end"):
         data = (path / name).read_bytes()

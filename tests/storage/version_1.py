@@ -4,11 +4,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from matchengine.storage import data_dir, frames, storage
 from matchengine.storage.stable import StableFile
 from matchengine.testing.simulator.version_1 import VERSION, encode_frame
+
+
+class _NodeFile(msgspec.Struct, omit_defaults=True):
+    """Nobody said that a directory is complete."""
+
+    engine: str
+    format: int
+    node_id: str
+    complete: bool | None = None
+
+    def __post_init__(self) -> None:
+        self.complete = None
 
 
 class _NoEnd:
@@ -28,7 +41,7 @@ class _NoEnd:
 def write_directory_1(patch: pytest.MonkeyPatch) -> None:
     """The directory has format version 1: no record of the log's end, and the others are made when there is need."""
     patch.setattr(data_dir, "FORMAT_VERSION", 1)
-    patch.setattr(data_dir, "_new_owner", lambda engine, node_id: data_dir._NodeFile(engine, 1, node_id))
+    patch.setattr(data_dir, "_NodeFile", _NodeFile)
     patch.setattr(data_dir.DataDir, "complete", lambda _self: None)
     patch.setattr(StableFile, "begin", lambda _self: None)
     patch.setattr(storage, "LogEnd", _NoEnd)

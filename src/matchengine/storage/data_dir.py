@@ -23,8 +23,7 @@ from matchengine.storage.files import (
 )
 
 FORMAT_VERSION = 2
-#: Without ``complete``.  Directories of other engines have had no other version.
-_FIRST_VERSION = 1
+_FIRST_VERSION = 1  # without ``complete``
 ENGINE = "matchengine"
 _NODE_FILE_LIMIT = 64 * 1024
 _NODE_ID_LIMIT = 255
@@ -88,7 +87,7 @@ class DataDir:
         if not 0 < len(node_id.encode()) <= _NODE_ID_LIMIT:
             raise DataDirError(f"node id {node_id!r}: must have 1 to {_NODE_ID_LIMIT} bytes")
         try:
-            return cls._open(fs, path, _new_owner(engine, node_id), create)
+            return cls._open(fs, path, _NodeFile(engine, FORMAT_VERSION, node_id, complete=False), create)
         except (NotRegularError, IsADirectoryError) as error:
             raise DataDirError(f"{path}: {error}; {advice(error)}") from error
         except OSError as error:
@@ -160,12 +159,6 @@ def _take_lock(fs: FileSystem, handle: int, path: Path) -> None:
         raise DataDirInUseError(f"{path}: another process uses this directory; stop it, or choose another directory")
 
 
-def _new_owner(engine: str, node_id: str) -> _NodeFile:
-    if engine != ENGINE:
-        return _NodeFile(engine, _FIRST_VERSION, node_id)
-    return _NodeFile(engine, FORMAT_VERSION, node_id, complete=False)
-
-
 def _encode(owner: _NodeFile) -> bytes:
     return msgspec.json.encode(owner) + b"\n"
 
@@ -185,7 +178,7 @@ def _claim(fs: FileSystem, path: Path, owner: _NodeFile) -> _NodeFile:
             f"{file}: the directory belongs to engine {found.engine!r}, not {owner.engine!r}; "
             "start it with that engine, or join with a new id and an empty directory"
         )
-    _check_format(file, found, owner.format)
+    _check_format(file, found)
     if found.node_id != owner.node_id:
         raise DataDirError(
             f"{file}: the directory belongs to node {found.node_id!r}, not {owner.node_id!r}; "
@@ -194,11 +187,10 @@ def _claim(fs: FileSystem, path: Path, owner: _NodeFile) -> _NodeFile:
     return found
 
 
-def _check_format(file: Path, found: _NodeFile, newest: int) -> None:
-    if not _FIRST_VERSION <= found.format <= newest:
-        known = f"{_FIRST_VERSION} to {newest}" if newest > _FIRST_VERSION else f"{newest}"
+def _check_format(file: Path, found: _NodeFile) -> None:
+    if not _FIRST_VERSION <= found.format <= FORMAT_VERSION:
         raise DataDirError(
-            f"{file}: format version {found.format}, this program reads {known}; "
+            f"{file}: format version {found.format}, this program reads {_FIRST_VERSION} to {FORMAT_VERSION}; "
             "use the program that wrote it, or choose an empty directory"
         )
     if (found.complete is None) is not (found.format == _FIRST_VERSION):

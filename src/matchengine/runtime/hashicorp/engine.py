@@ -44,7 +44,7 @@ from matchengine.raft.types import (
 from matchengine.runtime.config import NodeConfig
 from matchengine.runtime.hashicorp import frames
 from matchengine.runtime.hashicorp.control import Control, SocketFolder, greet
-from matchengine.runtime.hashicorp.directory import open_directory
+from matchengine.runtime.hashicorp.directory import complete, open_directory, raft_path
 from matchengine.runtime.hashicorp.frames import Code, Kind, Request, Standing, StatusReport
 from matchengine.runtime.hashicorp.process import EngineProcess, command_line, find_program, how_it_ended
 from matchengine.runtime.hashicorp.proposals import Proposals
@@ -106,6 +106,7 @@ class HashicorpEngine:
             raise
         try:
             await self._ready
+            await asyncio.to_thread(complete, self._data_dir)
         except BaseException as error:
             self.stop(error if isinstance(error, Exception) else StoppedError("the start was cancelled"))
             await self.close()
@@ -122,7 +123,7 @@ class HashicorpEngine:
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._accepting = self._loop.create_task(self._accept())
         self._kept.callback(self._accept_no_more)
-        raft_dir = self._data_dir.path / "raft"
+        raft_dir = raft_path(self._data_dir)
         self.has_founded = self._config.bootstrap and not raft_dir.exists()
         command = command_line(program, self._config, bridge=self._folder.path, data=raft_dir)
         self._process = EngineProcess(command, self._data_dir.lock, self._loop)
