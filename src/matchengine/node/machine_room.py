@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
-from matchengine.answers import Answer, from_chunks
+from matchengine.answers import Answer
 from matchengine.errors import BusyError, NothingNewError, RefusedError
 from matchengine.node.contracts import Worker
 from matchengine.node.engine import Settle
@@ -121,9 +121,11 @@ class MachineRoom:
         """Process committed entries now, or after what is under way."""
         if self._begun is not None or self._queue or self._pausing or self._stands_still:
             self._queue.append(entries)
+            self._ask_for_more()
         else:
             self._apply(entries)
-        self._ask_for_more()
+            if self._begun is not None:
+                self._ask_for_more()
 
     def go_on(self) -> None:
         """Take the next step of what waits, if anything does."""
@@ -179,18 +181,24 @@ class MachineRoom:
                 if chunks is None:
                     break
                 execution = None
-                results.append(from_chunks(chunks))
+                results.append(chunks[0] if len(chunks) == 1 else chunks)
                 if resumed:
                     break
         except Exception as error:  # noqa: BLE001 - as in _apply
             self._on_error(error)
             return
-        rest = entries[len(results) :]
-        self._begun = None if execution is None else _Begun(execution, rest)
-        if resumed and execution is None:
-            self._pause_before(rest)
+        if resumed or execution is not None:
+            entries = self._interrupted(entries, len(results), execution)
         if results:
-            self._passed(entries[: len(results)], results)
+            self._passed(entries, results)
+
+    def _interrupted(self, entries: tuple[Entry, ...], count: int, execution: Execution | None) -> tuple[Entry, ...]:
+        """Keep what lies behind the first ``count`` entries, which are returned: it is half executed, or to wait."""
+        rest = entries[count:]
+        self._begun = None if execution is None else _Begun(execution, rest)
+        if execution is None:
+            self._pause_before(rest)
+        return entries[:count]
 
     def _pause_before(self, rest: tuple[Entry, ...]) -> None:
         """A long command has been executed: reads that waited for it have their turn before the next one begins."""

@@ -253,14 +253,14 @@ def _bounded(table: BoundedTable, kind: int, number: int, payload: bytes, index:
 class _Answered:
     """An entry that needed no further step."""
 
-    __slots__ = ("_answer",)
+    __slots__ = ("_chunks",)
 
     def __init__(self, answer: Answer) -> None:
-        self._answer = answer
+        self._chunks = (answer,) if isinstance(answer, bytes) else answer
 
     def step(self) -> tuple[bytes, ...]:
         """See :class:`matchengine.state_machine.Execution`."""
-        return chunks_of(self._answer)
+        return self._chunks
 
 
 class _Command:
