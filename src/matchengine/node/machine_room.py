@@ -124,8 +124,6 @@ class MachineRoom:
             self._ask_for_more()
         else:
             self._apply(entries)
-            if self._begun is not None:
-                self._ask_for_more()
 
     def go_on(self) -> None:
         """Take the next step of what waits, if anything does."""
@@ -198,6 +196,7 @@ class MachineRoom:
         self._begun = None if execution is None else _Begun(execution, rest)
         if execution is None:
             self._pause_before(rest)
+        self._ask_for_more()
         return entries[:count]
 
     def _pause_before(self, rest: tuple[Entry, ...]) -> None:
