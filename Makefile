@@ -20,6 +20,8 @@ CHAOS_MINUTES ?= 5
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+KERNEL := src/matchengine/exchange/kernel
+COMPILED := $(VENV)/.compiled
 PIP_FLAGS := --quiet --disable-pip-version-check -c constraints.txt --build-constraint constraints.txt
 PROTOS := $(sort $(wildcard proto/matchengine/*/*.proto))
 PROTOC = $(BIN)/python -m grpc_tools.protoc -I proto
@@ -29,12 +31,12 @@ ENGINE_MODULE := engines/hashicorp
 ENGINE := build/engine
 EXAMPLE_GO := Mmatchengine/wire/example.proto=matchengine/engines/hashicorp/examplepb
 
-.PHONY: help venv demo test crash fuzz sim interop chaos check check-proto format proto proto-go engine bench install clean
+.PHONY: help venv kernel demo test crash fuzz sim interop chaos check check-proto format proto proto-go engine bench install clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-venv: $(STAMP) ## Build .venv with everything pinned by constraints.txt
+venv: $(COMPILED) ## Build .venv with everything pinned by constraints.txt
 
 # A pip of its own first: dependency groups and build constraints need a newer one than Debian ships.
 # uvloop has no build for some platforms; everything works without it, only slower.
@@ -43,35 +45,45 @@ $(STAMP): pyproject.toml constraints.txt
 		|| { echo "make: Python 3.11 or newer is needed; name one with PYTHON=..." >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --upgrade pip
-	$(BIN)/python -m pip install $(PIP_FLAGS) -e . --group dev
+	$(BIN)/python -m pip install $(PIP_FLAGS) --group dev
+	MATCHENGINE_COMPILE=0 $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		--no-build-isolation -e .
 	$(BIN)/python -m pip install $(PIP_FLAGS) uvloop || echo "make: going on without uvloop"
 	@touch $@
 
-demo: $(STAMP) ## Three nodes, a stream of orders, the leader killed half-way
+kernel: $(COMPILED) ## Compile the exchange's kernel again if its source has changed
+
+# Next to its source, where Python prefers it: so whatever runs after a change has to compile it first.
+$(COMPILED): $(STAMP) setup.py $(wildcard $(KERNEL)/*.py)
+	rm -f $(KERNEL)/*.so
+	$(BIN)/python setup.py --quiet build_ext --inplace
+	@touch $@
+
+demo: $(COMPILED) ## Three nodes, a stream of orders, the leader killed half-way
 	$(BIN)/matchengine demo
 
-test: $(STAMP) ## Run the tests; TESTS=tests/raft runs some
+test: $(COMPILED) ## Run the tests; TESTS=tests/raft runs some
 	$(BIN)/python -m pytest -n $(WORKERS) $(TESTS)
 
-crash: $(STAMP) ## Try many more states in which a crash may leave the files than make test does
+crash: $(COMPILED) ## Try many more states in which a crash may leave the files than make test does
 	MATCHENGINE_CRASH=further $(BIN)/python -m pytest -n $(WORKERS) tests/storage/test_crash_states.py
 
-fuzz: $(STAMP) ## Fuzz every decoder, led by coverage, for FUZZ_SECONDS each
+fuzz: $(COMPILED) ## Fuzz every decoder, led by coverage, for FUZZ_SECONDS each
 	$(BIN)/python -m pip install $(PIP_FLAGS) --group fuzz
 	PYTHONPATH=tests/fuzz $(BIN)/python tests/fuzz/deeper.py $(FUZZ_SECONDS)
 
-sim: $(STAMP) ## Simulate fresh seeds for SIM_SECONDS, and print the seed of any failure
+sim: $(COMPILED) ## Simulate fresh seeds for SIM_SECONDS, and print the seed of any failure
 	$(BIN)/matchengine simulate --seconds $(SIM_SECONDS) --workers $(WORKERS)
 
 # The second run kills no process, so that what a node leaks adds up over its whole life.
-chaos: $(STAMP) ## Real processes under faults for CHAOS_MINUTES, then as long a soak without kills; needs root
+chaos: $(COMPILED) ## Real processes under faults for CHAOS_MINUTES, then as long a soak without kills; needs root
 	$(BIN)/matchengine chaos --minutes $(CHAOS_MINUTES)
 	$(BIN)/matchengine chaos --minutes $(CHAOS_MINUTES) --faults network,clients
 
-interop: $(STAMP) ## Old versions of HashiCorp Raft beside our nodes, ROUNDS times; VERSIONS="1.1.2 1.5.0" runs some
+interop: $(COMPILED) ## Old versions of HashiCorp Raft beside our nodes, ROUNDS times; VERSIONS="1.1.2 1.5.0" runs some
 	$(BIN)/python tests/interop/campaign.py --rounds $(ROUNDS) $(if $(VERSIONS),--versions $(VERSIONS))
 
-check: $(STAMP) check-proto ## Format, lint, types, imports, generated code
+check: $(COMPILED) check-proto ## Format, lint, types, imports, generated code
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
@@ -103,7 +115,7 @@ engine: ## Build the node on HashiCorp Raft and its tools into build/engine; nee
 	mkdir -p $(ENGINE)
 	cd $(ENGINE_MODULE) && go build -o $(CURDIR)/$(ENGINE)/ ./cmd/... github.com/Jille/raftadmin/cmd/raftadmin
 
-bench: $(STAMP) ## Measure what the README claims; PARTS="replays soak" measures some
+bench: $(COMPILED) ## Measure what the README claims; PARTS="replays soak" measures some
 	$(BIN)/python -m benchmarks $(PARTS)
 
 install: ## Install the command into PREFIX (default ~/.local)
@@ -117,5 +129,5 @@ install: ## Install the command into PREFIX (default ~/.local)
 	ln -sf $(PREFIX)/share/matchengine/bin/matchengine $(PREFIX)/bin/matchengine
 
 clean: ## Remove everything that was built
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist $(KERNEL)/*.so src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +

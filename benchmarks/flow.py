@@ -9,8 +9,7 @@ from pathlib import Path
 from matchengine.client.exchange import ExchangeClient
 from matchengine.exchange.engine import MatchingEngine
 from matchengine.exchange.layout import BATCH_HEADER, COMMAND, KIND_ORDERS, VERSION
-from matchengine.exchange.order_book import CL_ORD_ID
-from matchengine.exchange.snapshot import SnapshotReader
+from matchengine.exchange.snapshot import ORDER, SnapshotReader
 from matchengine.replay.commands import cancel
 from matchengine.replay.flash import load_flash
 from matchengine.replay.workload import Workload
@@ -47,7 +46,8 @@ def _cancels(workload: Workload) -> bytes:
     engine.execute(workload.instrument_batch(), 0)
     for start in range(0, workload.messages, BATCH):
         engine.execute(workload.batch(start, min(start + BATCH, workload.messages)), 0)
-    return b"".join(cancel(order[CL_ORD_ID] - 1) for order in SnapshotReader(engine.snapshot()).orders())
+    blocks = (block for _, block in SnapshotReader(engine.snapshot()).blocks())
+    return b"".join(cancel(cl_ord_id - 1) for block in blocks for _, cl_ord_id, *_ in ORDER.iter_unpack(block))
 
 
 def batches_of_pass(commands: bytes, number: int) -> Iterator[bytes]:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 
 from go_programs import GoPrograms
+from matchengine.kernel_build import is_stale
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -23,6 +24,12 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 def pytest_addoption(parser: pytest.Parser) -> None:
     """``--rewrite-traces`` writes what the cores say now into the golden traces; review it as a diff."""
     parser.addoption("--rewrite-traces", action="store_true", help="rewrite tests/raft/traces")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse to test a compiled kernel that is older than its source: Python would prefer it."""
+    if is_stale():
+        pytest.exit("the compiled kernel is older than its source; run make kernel", returncode=1)
 
 
 @pytest.fixture(scope="session")

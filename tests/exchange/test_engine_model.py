@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from exchange_tools import BATCH_HEADER, COMMAND, batch, instrument_batch, listed, reports
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from kernel_builds import BUILDS, limited_work
 
-from matchengine.exchange import order_book
-from matchengine.exchange.engine import MatchingEngine
 from matchengine.exchange.layout import NewerLayoutError
 from matchengine.exchange.reference_book import ReferenceEngine
 from matchengine.exchange.types import MAX_INT64, CommandType, ExecType, OrdStatus
@@ -16,6 +16,7 @@ PRICES = st.integers(95, 105)
 QUANTITIES = st.integers(1, 12)
 NAMES = st.integers(1, 12)
 ACCOUNTS = st.integers(1, 2)
+every_build = pytest.mark.parametrize("build", BUILDS.values(), ids=BUILDS)
 LIVE = (OrdStatus.NEW, OrdStatus.PARTIALLY_FILLED)
 
 
@@ -89,53 +90,54 @@ def _check_levels(engine, reference):
         assert not bids or not asks or bids[0][0] < asks[0][0], "a crossed book"
 
 
+@every_build
 @given(st.one_of(st.lists(commands, max_size=20), st.lists(commands, min_size=40, max_size=120)))
 @settings(max_examples=150)
-def test_engine_equals_reference_after_every_command(records):
-    engine, reference = listed(MatchingEngine(), 2), listed(ReferenceEngine(), 2)
+def test_engine_equals_reference_after_every_command(build, records):
+    engine, reference = listed(build(), 2), listed(ReferenceEngine(), 2)
     for record in records:
         packed = batch(record)
         assert reports(engine.execute(packed, 0)) == reports(reference.execute(packed, 0))
         _check_levels(engine, reference)
+        engine.check()
         assert engine.state_hash() == reference.state_hash()
 
 
-@given(st.lists(st.one_of(new_orders, amends, replaces), min_size=40, max_size=150))
-@settings(max_examples=80)
-def test_sweeping_and_long_queues_change_nothing(records):
-    """With its bounds made tiny, the book sweeps and turns lists into deques all the time."""
-    few, long = order_book._FEW_STALE, order_book._LONG_QUEUE
-    order_book._FEW_STALE, order_book._LONG_QUEUE = 1, 1
-    try:
-        engine, reference = listed(MatchingEngine(), 2), listed(ReferenceEngine(), 2)
-        for record in records:
-            packed = batch(record)
-            assert engine.execute(packed, 0) == reference.execute(packed, 0)
-        _check_levels(engine, reference)
-        assert engine.state_hash() == reference.state_hash()
-    finally:
-        order_book._FEW_STALE, order_book._LONG_QUEUE = few, long
+def _steps(engine, packed, work):
+    """Execute in steps of ``work`` commands and fills; every step but the last one leaves something to do."""
+    execution = engine.begin(packed, 0)
+    with limited_work(type(engine), work):
+        while (chunks := execution.step()) is None:
+            pass
+    return b"".join(chunks)
 
 
+@every_build
 @given(st.lists(st.one_of(new_orders, amends, commands), min_size=20, max_size=120), st.data())
 @settings(max_examples=60)
-def test_engine_equals_reference_batch_by_batch(records, data):
-    """Within a batch the engine remembers its account and its book from one command to the next."""
-    engine, reference = listed(MatchingEngine(), 2), listed(ReferenceEngine(), 2)
+def test_engine_equals_reference_batch_by_batch(build, records, data):
+    """In steps of every size, and with the books written and read back in between."""
+    engine, reference = listed(build(), 2), listed(ReferenceEngine(), 2)
     start = 0
     while start < len(records):
         end = start + data.draw(st.integers(5, 40))
         packed = batch(*records[start:end])
-        assert reports(engine.execute(packed, 0)) == reports(reference.execute(packed, 0))
+        assert reports(_steps(engine, packed, data.draw(st.integers(1, 9)))) == reports(reference.execute(packed, 0))
+        engine.check()
+        if data.draw(st.booleans()):
+            engine, restored = build(data.draw(st.integers(0, 2**63 - 1))), engine
+            engine.restore(restored.snapshot())
+            engine.check()
         start = end
     _check_levels(engine, reference)
     assert engine.state_hash() == reference.state_hash()
 
 
+@every_build
 @given(st.lists(commands, max_size=80), st.data())
 @settings(max_examples=60)
-def test_state_hash_and_reports_do_not_depend_on_batches(records, data):
-    one, many = listed(MatchingEngine(), 2), listed(MatchingEngine(), 2)
+def test_state_hash_and_reports_do_not_depend_on_batches(build, records, data):
+    one, many = listed(build(), 2), listed(build(), 2)
     at_once = reports(one.execute(batch(*records), 7))
     in_parts, start = [], 0
     while start < len(records):
@@ -147,15 +149,16 @@ def test_state_hash_and_reports_do_not_depend_on_batches(records, data):
     assert one.state_hash() == many.state_hash()
 
 
+@every_build
 @given(st.lists(commands, max_size=60), st.lists(commands, max_size=40), st.integers(1, 70))
 @settings(max_examples=60)
-def test_restored_snapshot_goes_on_alike(before, after, chunk):
-    engine = listed(MatchingEngine(), 2)
+def test_restored_snapshot_goes_on_alike(build, before, after, chunk):
+    engine = listed(build(), 2)
     engine.execute(batch(*before), 12345)
     frozen, at_freezing = engine.snapshot(), engine.state_hash()
     later = engine.execute(batch(*after), 0)
     content = b"".join(frozen)
-    other = MatchingEngine()
+    other = build()
     other.restore(content[at : at + chunk] for at in range(0, len(content), chunk))
     assert other.state_hash() == at_freezing
     assert other.time == 12345
@@ -163,11 +166,12 @@ def test_restored_snapshot_goes_on_alike(before, after, chunk):
     assert other.state_hash() == engine.state_hash()
 
 
+@every_build
 @given(st.lists(commands, max_size=80))
 @settings(max_examples=100)
-def test_every_report_keeps_the_rules_of_fix(records):
+def test_every_report_keeps_the_rules_of_fix(build, records):
     """Live: quantity = leaves + cum, unless amended; ended: leaves 0; cum never falls; nothing is lost."""
-    engine = listed(MatchingEngine(), 2)
+    engine = listed(build(), 2)
     submitted, cum, ended = {}, {}, set()
     traded = {}
     for report in reports(engine.execute(batch(*records), 0)):
@@ -208,11 +212,12 @@ almost_batches = st.builds(
 )
 
 
+@every_build
 @given(st.one_of(st.binary(max_size=300), almost_batches), st.integers(-(2**70), 2**70))
 @example(b"", 0)
 @settings(max_examples=500)
-def test_arbitrary_bytes_are_answered(content, stamp):
-    engine, reference = listed(MatchingEngine()), listed(ReferenceEngine())
+def test_arbitrary_bytes_are_answered(build, content, stamp):
+    engine, reference = listed(build()), listed(ReferenceEngine())
     try:
         answer = engine.execute(content, stamp)
     except NewerLayoutError:
@@ -222,18 +227,20 @@ def test_arbitrary_bytes_are_answered(content, stamp):
     assert answer == reference.execute(content, stamp)
 
 
+@every_build
 @given(st.lists(st.binary(min_size=COMMAND.size, max_size=COMMAND.size), max_size=8))
 @settings(max_examples=200)
-def test_arbitrary_records_are_answered(records):
-    engine, reference = listed(MatchingEngine()), listed(ReferenceEngine())
+def test_arbitrary_records_are_answered(build, records):
+    engine, reference = listed(build()), listed(ReferenceEngine())
     assert engine.execute(batch(*records), 0) == reference.execute(batch(*records), 0)
 
 
+@every_build
 @given(st.integers(0, 255), st.integers(0, 255), st.integers(-2, 2), st.integers(-2, 2), st.binary(max_size=34))
 @settings(max_examples=200)
-def test_arbitrary_definitions_are_answered(price_decimals, quantity_decimals, tick, lot, symbol):
+def test_arbitrary_definitions_are_answered(build, price_decimals, quantity_decimals, tick, lot, symbol):
     packed = instrument_batch(symbol, price_decimals, quantity_decimals, tick, lot)
-    engine, reference = MatchingEngine(), ReferenceEngine()
+    engine, reference = build(), ReferenceEngine()
     for _ in range(2):
         assert engine.execute(packed, 0) == reference.execute(packed, 0)
     assert engine.state_hash() == reference.state_hash()

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from matchengine.exchange.engine import MatchingEngine
-from matchengine.exchange.snapshot import _COUNTERS, _HEADER, _ORDER
+from matchengine.exchange.snapshot import _COUNTERS, _HEADER, ORDER
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 
@@ -74,7 +74,7 @@ def test_an_impossible_order_is_refused(old, new_bytes):
     engine = listed(MatchingEngine())
     engine.execute(batch(new(1, SELL, 5, 100), new(2, SELL, 5, 100)), 0)
     content = b"".join(engine.snapshot())
-    before, after = (_ORDER.pack(number, name, 1, 100, leaves, 0) for number, name, leaves in (old, new_bytes))
+    before, after = (ORDER.pack(number, name, 1, 100, leaves, 0) for number, name, leaves in (old, new_bytes))
     assert content.count(before) == 1
     with pytest.raises(ValueError, match="snapshot: "):
         _restore(content.replace(before, after))
@@ -84,9 +84,9 @@ def test_orders_out_of_place_are_refused():
     engine = listed(MatchingEngine())
     engine.execute(batch(new(1, BUY, 5, 99), new(2, SELL, 5, 101)), 0)
     content = b"".join(engine.snapshot())
-    bid, ask = _ORDER.pack(1, 1, 1, -99, 5, 0), _ORDER.pack(2, 2, 1, 101, 5, 0)
+    bid, ask = ORDER.pack(1, 1, 1, -99, 5, 0), ORDER.pack(2, 2, 1, 101, 5, 0)
     assert bid + ask in content
-    for crossing in (ask + bid, bid + _ORDER.pack(2, 2, 1, 99, 5, 0), bid + _ORDER.pack(2, 2, 1, 101, 5, 2**63 - 5)):
+    for crossing in (ask + bid, bid + ORDER.pack(2, 2, 1, 99, 5, 0), bid + ORDER.pack(2, 2, 1, 101, 5, 2**63 - 5)):
         with pytest.raises(ValueError, match="snapshot: "):
             _restore(content.replace(bid + ask, crossing))
 

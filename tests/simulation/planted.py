@@ -60,8 +60,8 @@ from plants import (
 
 from matchengine.client.commands import CommandQueue, LoneCommand, Patience
 from matchengine.client.search import LeaderSearch
+from matchengine.exchange import engine
 from matchengine.exchange.engine import MatchingEngine
-from matchengine.exchange.order_book import OrderBook
 from matchengine.node.policy import SnapshotPolicy
 from matchengine.node.replica import Replica
 from matchengine.raft import follower, raft, replication
@@ -280,9 +280,9 @@ PLANTED = (
     Planted("a leader that removes itself still counts", "thesis 4.2.2", "real majorities",
             replaced(Leadership, "_advance_commit", count_themselves), (F.MEMBERSHIP, F.PARTITION)),
     Planted("apply iterates over a set", "", "state-machine safety",
-            around(MatchingEngine, "_execute_orders", execute_as_a_set), ()),
+            around(MatchingEngine, "_begin_orders", execute_as_a_set), ()),
     Planted("the order of a queue is lost in the snapshot", "", "state-machine safety",
-            replaced(OrderBook, "orders", orders_by_name), LAGGING, habits=short_logs),
+            replaced(engine, "_blocks", orders_by_name), LAGGING, habits=short_logs),
     Planted("a repeated command is executed again", "hashicorp/raft#128", "exactly once",
             around(SessionMachine, "_command", execute_again), ELECTIONS),
     Planted("a repeated command gets another answer", "thesis 6.3", "acknowledged commands kept",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import wraps
 from itertools import count
+from operator import itemgetter
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -16,8 +17,8 @@ from matchengine.client.contracts import Failure
 from matchengine.client.search import LeaderSearch
 from matchengine.errors import RefusedError
 from matchengine.exchange.engine import MatchingEngine
-from matchengine.exchange.layout import COMMAND
-from matchengine.exchange.order_book import LEAVES, OrderBook
+from matchengine.exchange.layout import BATCH_HEADER, COMMAND
+from matchengine.exchange.snapshot import ORDER
 from matchengine.node.replica import Replica
 from matchengine.raft import follower, replication
 from matchengine.raft.core import Core
@@ -351,16 +352,19 @@ HOSTS: WeakKeyDictionary[SessionMachine, Any] = WeakKeyDictionary()
 SALTS = count(1)
 
 
-def execute_as_a_set(original: Callable[..., Any], self: MatchingEngine, body: bytes) -> Any:
+def execute_as_a_set(original: Callable[..., Any], self: MatchingEngine, batch: bytes) -> Any:
     """As a set of byte strings would give them: every process has its own hash seed."""
     salt = self.__dict__.setdefault("salt", next(SALTS))
+    head, body = batch[: BATCH_HEADER.size], batch[BATCH_HEADER.size :]
     records = {body[at : at + COMMAND.size] for at in range(0, len(body), COMMAND.size)}
-    return original(self, b"".join(sorted(records, key=lambda r: zlib.crc32(r, salt))))
+    return original(self, head + b"".join(sorted(records, key=lambda r: zlib.crc32(r, salt))))
 
 
-def orders_by_name(self: OrderBook) -> Any:
-    for key in sorted(self.levels):
-        yield from sorted((o for o in self.levels[key] if o[LEAVES]), key=lambda order: order[3])
+def orders_by_name(frozen: Any) -> Iterator[bytes]:
+    """Each level of a snapshot in the order of the clients' names."""
+    while (block := frozen.next_block()) is not None:
+        orders = sorted(ORDER.iter_unpack(block[4:]), key=itemgetter(3, 1))
+        yield block[:4] + b"".join(ORDER.pack(*order) for order in orders)
 
 
 def execute_again(original: Callable[..., bytes], self: SessionMachine, entry: Entry, *numbers: int) -> bytes:

@@ -10,10 +10,17 @@ from cyclopts import App, CycloptsError
 from matchengine import __version__
 from matchengine.cli.exits import Exit, explained
 
+
+def _version() -> str:
+    from matchengine.kernel_build import describe  # noqa: PLC0415 - it loads the engine
+
+    return f"{__version__} (kernel: {describe()})"
+
+
 app = App(
     name="matchengine",
     help="A fault-tolerant order-matching engine: order books replicated through a Raft log over gRPC.",
-    version=__version__,
+    version=_version,
     help_format="markdown",
     exit_on_error=False,
     result_action="return_value",

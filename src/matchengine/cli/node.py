@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import secrets
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,11 +14,14 @@ from matchengine.cli.logs import log_to_stderr
 from matchengine.cli.loop import stop_at_eof
 from matchengine.cli.serving import run_process
 from matchengine.exchange.state_machine import ExchangeStateMachine
+from matchengine.kernel_build import describe, require_fresh
 from matchengine.levels import Levels
 from matchengine.raft.config import PROFILES
 from matchengine.runtime.config import ENGINE_TIMING, EngineName, NodeConfig, is_loopback
 from matchengine.service import exchange_services, serve
 from matchengine.sessions import SessionMachine
+
+logger = logging.getLogger(__name__)
 
 
 def node(
@@ -65,6 +70,8 @@ def node(
 
     """
     log_to_stderr(log_level)
+    require_fresh()
+    logger.info("kernel of the exchange: %s", describe())
     timing = PROFILES[profile] if profile else ENGINE_TIMING[engine]
     config = NodeConfig(
         id,
@@ -80,4 +87,4 @@ def node(
         complain(f"listening on {config.listen_address}: whoever reaches it can trade, there is no authentication")
     if until_eof:
         stop_at_eof()
-    return run_process(config, SessionMachine(ExchangeStateMachine()), serve(exchange_services))
+    return run_process(config, SessionMachine(ExchangeStateMachine(secrets.randbits(63))), serve(exchange_services))

@@ -12,6 +12,7 @@ from matchengine.cli.exits import Exit, complain
 from matchengine.cli.loop import run
 from matchengine.cli.options import Whole
 from matchengine.cluster.local import ClusterEngine
+from matchengine.kernel_build import require_fresh
 from matchengine.replay.command import ReplayOptions, ReplayResult
 from matchengine.replay.command import replay as run_replay
 from matchengine.replay.errors import InputError
@@ -65,6 +66,7 @@ def replay(
         What the nodes run on: ours, HashiCorp Raft, or both in one cluster.
 
     """
+    require_fresh()
     try:
         options = ReplayOptions(
             path, format, nodes, batch, _fractions(kill_leader_at), expect_sha256, reports, work_dir, window, engine

@@ -10,6 +10,7 @@ import msgspec
 
 from matchengine.cli.exits import Exit
 from matchengine.cli.options import Json, Whole
+from matchengine.kernel_build import require_fresh
 from matchengine.testing.simulator.campaign import Campaign, campaign
 from matchengine.testing.simulator.faults import ALL, Fault
 from matchengine.testing.simulator.report import command, failure_report, totals
@@ -67,6 +68,7 @@ def simulate(
         Print one JSON object.
 
     """
+    require_fresh()
     if not 1 <= nodes <= 9:
         raise ValueError(f"nodes: {nodes} is not from 1 to 9")
     plan = Plan(seed if seed is not None else secrets.randbits(40), steps, nodes, _kinds(faults), _numbers(keep))

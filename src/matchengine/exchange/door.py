@@ -55,15 +55,20 @@ class Door(ABC):
         Both are described in :mod:`matchengine.exchange.layout`.  Every sequence of bytes has an answer, except
         that a newer layout version raises NewerLayoutError and changes nothing.
         """
+        answer = self._answer_at_once(batch, time_ns)
+        return self._execute_orders(batch) if answer is None else answer
+
+    def _answer_at_once(self, batch: bytes, time_ns: int) -> bytes | None:
+        """Check a batch and set the time; None for one of whole command records, which begin behind its header."""
         if batch and batch[0] > VERSION:
             raise NewerLayoutError(f"batch: layout version {batch[0]} is above {VERSION}, the newest known here")
         self._time = max(self._time, min(time_ns, MAX_INT64))
         if BATCH_HEADER.size <= len(batch) <= MAX_BATCH_BYTES:
             version, kind, reserved, count = BATCH_HEADER.unpack_from(batch)
-            body = batch[BATCH_HEADER.size :]
             if version == VERSION and reserved == 0:
-                if kind == KIND_ORDERS and len(body) == count * COMMAND.size:
-                    return self._answer(KIND_ORDERS, self._execute_orders(body))
+                if kind == KIND_ORDERS and len(batch) == BATCH_HEADER.size + count * COMMAND.size:
+                    return None
+                body = batch[BATCH_HEADER.size :]
                 if kind == KIND_INSTRUMENT and count == 1 and is_definition(body):
                     return self._answer(KIND_INSTRUMENT, [self._define(body)])
         return self._answer(KIND_ORDERS, [_MALFORMED])
@@ -75,13 +80,13 @@ class Door(ABC):
     def _define(self, definition: bytes) -> bytes:
         number, reason = self._table.define(definition)
         if number:
-            self._open_book(number)
+            self._open_book()
         return INSTRUMENT_ANSWER.pack(number, reason)
 
     @abstractmethod
-    def _execute_orders(self, body: bytes) -> Sequence[bytes]:
-        """Execute whole command records; the packed reports in execution order."""
+    def _execute_orders(self, batch: bytes) -> bytes:
+        """Execute the command records of a batch; the answer."""
 
     @abstractmethod
-    def _open_book(self, number: int) -> None:
-        """Make an empty book for a new instrument."""
+    def _open_book(self) -> None:
+        """Make an empty book for the next instrument."""

@@ -1,52 +1,74 @@
-"""The matching engine: the exchange that is replicated."""
+"""The production engine: the kernel behind the door."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from types import FunctionType
 from typing import Final
 
-from matchengine.exchange import queries
 from matchengine.exchange.door import Door
-from matchengine.exchange.matcher import Matcher, side_of
-from matchengine.exchange.order_book import (
-    ACCOUNT,
-    CL_ORD_ID,
-    INSTRUMENT,
-    ORDER_ID,
-    Order,
-    OrderBook,
-)
+from matchengine.exchange.kernel.frozen import FrozenBooks
+from matchengine.exchange.kernel.kernel import Kernel
+from matchengine.exchange.layout import BATCH_HEADER
 from matchengine.exchange.queries import Level, OpenOrder, Quote
-from matchengine.exchange.snapshot import SnapshotReader, encode_header, encode_state
-from matchengine.exchange.types import Side
+from matchengine.exchange.snapshot import SnapshotReader, encode_head, encode_header
+from matchengine.exchange.types import MAX_INT64, Side
 
-_ID_SETS: Final = 256
+#: Whether the kernel is machine code; if not, it does the same, more than a hundred times as slowly.
+IS_COMPILED: Final = not isinstance(Kernel.step, FunctionType)
+#: Commands and fills of one step: a millisecond or two.
+_WORK: Final = 4096 if IS_COMPILED else 128
+
+_TWO_64: Final = 2**64
+_TWO_32: Final = 2**32
 
 
 class MatchingEngine(Door):
     """Price-time priority over several instruments.
 
-    :meth:`execute` is the only way to change anything.  Queries cost what they return, except
-    :meth:`order_by_id`, which looks through the open orders.
+    :meth:`execute` and :meth:`begin` are the only ways to change anything.  Queries cost what they return; those of
+    prices cost levels, not orders.  ``seed`` spreads the clients' names in a hash table: a secret one keeps clients
+    from aiming at one place of it.  No answer and no state depends on it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, seed: int = 0) -> None:
         super().__init__()
-        self._matcher = Matcher()
+        self._seed = seed & MAX_INT64
+        self._kernel = Kernel(self._seed)
 
-    def _execute_orders(self, body: bytes) -> list[bytes]:
-        return self._matcher.execute(body)
+    # --- changes ---------------------------------------------------------------------------
 
-    def _open_book(self, number: int) -> None:
-        self._matcher.books[number] = OrderBook()
+    def begin(self, batch: bytes, time_ns: int) -> BatchExecution:
+        """Begin to execute a batch in steps; errors and answer are those of :meth:`execute`.
+
+        Until the last step nothing else of this engine may be called: the books may be half-way through a command.
+        An execution that is never finished leaves the engine unusable but for :meth:`restore`.
+        """
+        answer = self._answer_at_once(batch, time_ns)
+        if answer is None:
+            self._begin_orders(batch)
+        return BatchExecution(self._kernel, answer)
+
+    def _begin_orders(self, batch: bytes) -> None:
+        self._kernel.begin(batch, BATCH_HEADER.size, self._time)
+
+    def _execute_orders(self, batch: bytes) -> bytes:
+        self._begin_orders(batch)
+        while not self._kernel.step(_WORK):
+            pass
+        chunks = self._kernel.finish()
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def _open_book(self) -> None:
+        self._kernel.open_book()
 
     # --- state as a whole ------------------------------------------------------------------
 
     def state_hash(self) -> bytes:
         """SHA-256 of instruments, open orders in price-time order, and counters.
 
-        Equal for equal commands, however batched and whenever stamped.  Costs less than a microsecond per open order.
+        Equal for equal commands, however batched and whenever stamped.
         """
         digest = hashlib.sha256()
         for chunk in self._state():
@@ -54,62 +76,101 @@ class MatchingEngine(Door):
         return digest.digest()
 
     def snapshot(self) -> Iterator[bytes]:
-        """The state, frozen by this call, in chunks of at most 1 MiB."""
-        return iter([encode_header(self.time), *self._state()])
+        """The state, frozen by this call, in chunks of at most 1 MiB.
+
+        The call copies arrays; the chunks are made, in slices of some thousand orders, as they are asked for.
+        """
+        header, state = encode_header(self.time), self._state()
+        return _chain(header, state)
+
+    def _state(self) -> Iterator[bytes]:
+        """The state, frozen by this call."""
+        last_order_id, last_trade_id = self._kernel.counters()
+        head = encode_head(last_order_id % _TWO_64, last_trade_id % _TWO_64, self.instruments)
+        return _chain(head, _blocks(self._kernel.freeze()))
 
     def restore(self, chunks: Iterable[bytes]) -> None:
         """Replace the whole state by a snapshot's; ValueError, and no change, for anything that is none."""
         reader = SnapshotReader(chunks)
-        matcher = Matcher()
-        for number in range(1, len(reader.table) + 1):
-            matcher.books[number] = OrderBook()
-        matcher.last_order_id, matcher.last_trade_id = reader.last_order_id, reader.last_trade_id
-        # Many small sets: one of millions stops every other thread while it grows.
-        seen: list[set[int]] = [set() for _ in range(_ID_SETS)]
-        for order in reader.orders():
-            mine = matcher.open_orders(order[ACCOUNT])
-            ids = seen[order[ORDER_ID] % _ID_SETS]
-            if order[CL_ORD_ID] in mine or order[ORDER_ID] in ids:
-                raise ValueError(f"snapshot: order {order[ORDER_ID]}, or its cl_ord_id, appears twice")
-            ids.add(order[ORDER_ID])
-            mine[order[CL_ORD_ID]] = order
-            matcher.books[order[INSTRUMENT]].rest(order)
+        kernel = Kernel(self._seed)
+        kernel.set_counters(reader.last_order_id, reader.last_trade_id)
+        for _ in reader.table.all():
+            kernel.open_book()
+        for instrument, block in reader.blocks():
+            kernel.load(instrument, block)
         reader.finish()
-        self._matcher, self._table, self._time = matcher, reader.table, reader.time
+        self._kernel, self._table, self._time = kernel, reader.table, reader.time
 
-    def _state(self) -> Iterator[bytes]:
-        matcher = self._matcher
-        orders = (book.orders() for book in matcher.books.values())
-        return encode_state(matcher.last_order_id, matcher.last_trade_id, self.instruments, orders)
+    def check(self) -> None:
+        """Walk through everything the kernel holds; AssertionError where something is wrong.  For tests."""
+        self._kernel.check()
 
     # --- queries ---------------------------------------------------------------------------
 
     def depth(self, instrument: int, levels: int) -> tuple[list[Level], list[Level]]:
         """(bids, asks), each the best ``levels`` as (price, quantity, orders); KeyError for an unknown instrument."""
-        book = self._matcher.books[instrument]
-        return (
-            queries.levels_of(book.best_first(bids=True), levels),
-            queries.levels_of(book.best_first(bids=False), levels),
-        )
+        bids = self._side_index(instrument, Side.BUY)
+        levels = min(levels, MAX_INT64)
+        return self._kernel.levels(bids, levels), self._kernel.levels(bids + 1, levels)
 
     def quote(self, instrument: int, side: int, quantity: int) -> Quote:
         """What buying (side 1) or selling (side 2) ``quantity`` lots would cost or bring now; KeyError as above."""
-        return queries.quote(self._matcher.books[instrument].best_first(bids=side == Side.SELL), quantity)
+        opposite = Side.SELL if side == Side.BUY else Side.BUY
+        amount, missing = self._kernel.take(self._side_index(instrument, opposite), quantity)
+        return Quote(amount, quantity - missing, not missing)
 
     def order(self, account: int, cl_ord_id: int) -> OpenOrder | None:
         """The account's open order of this name, or None."""
-        order = self._matcher.accounts.get(account, {}).get(cl_ord_id)
-        return None if order is None else _open_order(order)
+        if not (0 <= account < _TWO_32 and 0 <= cl_ord_id < _TWO_64):
+            return None
+        return self._open_order(self._kernel.find(_signed(account, _TWO_32), _signed(cl_ord_id, _TWO_64)))
 
     def order_by_id(self, order_id: int) -> OpenOrder | None:
         """The open order with the exchange's id, or None."""
-        for orders in self._matcher.accounts.values():
-            for order in orders.values():
-                if order[ORDER_ID] == order_id:
-                    return _open_order(order)
-        return None
+        if not 0 <= order_id < _TWO_64:
+            return None
+        return self._open_order(self._kernel.find_id(_signed(order_id, _TWO_64)))
+
+    def _side_index(self, instrument: int, side: Side) -> int:
+        if self.instrument(instrument) is None:
+            raise KeyError(instrument)
+        return 2 * instrument + (side == Side.SELL)
+
+    def _open_order(self, slot: int) -> OpenOrder | None:
+        if not slot:
+            return None
+        order_id, account, cl_ord_id, side, price, leaves, cum = self._kernel.order(slot)
+        return OpenOrder(
+            order_id % _TWO_64, account % _TWO_32, cl_ord_id % _TWO_64, side // 2, side % 2 + 1, price, leaves, cum
+        )
 
 
-def _open_order(order: Order) -> OpenOrder:
-    leaves, cum, key, cl_ord_id, order_id, account, instrument = order
-    return OpenOrder(order_id, account, cl_ord_id, instrument, side_of(order), abs(key), leaves, cum)
+class BatchExecution:
+    """A batch under way; see :class:`matchengine.state_machine.Execution`."""
+
+    __slots__ = ("_answer", "_kernel")
+
+    def __init__(self, kernel: Kernel, answer: bytes | None) -> None:
+        self._kernel = kernel
+        self._answer = answer
+
+    def step(self) -> tuple[bytes, ...] | None:
+        """Execute some thousand commands and fills; the answer in chunks of at most 1 MiB, or None for not yet."""
+        if self._answer is not None:
+            return (self._answer,)
+        return self._kernel.finish() if self._kernel.step(_WORK) else None
+
+
+def _chain(first: bytes, others: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    yield from others
+
+
+def _blocks(frozen: FrozenBooks) -> Iterator[bytes]:
+    while (block := frozen.next_block()) is not None:
+        yield block
+
+
+def _signed(number: int, modulus: int) -> int:
+    """The signed number of the same bits."""
+    return number - modulus if number >= modulus // 2 else number

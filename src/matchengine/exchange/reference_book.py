@@ -12,9 +12,9 @@ from itertools import groupby
 import msgspec
 
 from matchengine.exchange.door import Door
-from matchengine.exchange.layout import COMMAND, REPORT
+from matchengine.exchange.layout import BATCH_HEADER, COMMAND, KIND_ORDERS, REPORT
 from matchengine.exchange.queries import Level
-from matchengine.exchange.snapshot import encode_state
+from matchengine.exchange.snapshot import OrderRecord, encode_head, encode_orders
 from matchengine.exchange.types import (
     MAX_INT64,
     CommandType,
@@ -90,14 +90,14 @@ class ReferenceEngine(Door):
         self._last_place = 0
         self._reports: list[bytes] = []
 
-    def _open_book(self, number: int) -> None:
+    def _open_book(self) -> None:
         """One list holds all orders."""
 
-    def _execute_orders(self, body: bytes) -> list[bytes]:
+    def _execute_orders(self, batch: bytes) -> bytes:
         self._reports = []
-        for position, fields in enumerate(COMMAND.iter_unpack(body)):
+        for position, fields in enumerate(COMMAND.iter_unpack(batch[BATCH_HEADER.size :])):
             self._execute_one(Command(position, *fields))
-        return self._reports
+        return self._answer(KIND_ORDERS, self._reports)
 
     def _execute_one(self, command: Command) -> None:
         if command.type == CommandType.NEW:
@@ -316,14 +316,16 @@ class ReferenceEngine(Door):
 
     def state_hash(self) -> bytes:
         """As :meth:`matchengine.exchange.engine.MatchingEngine.state_hash`."""
-        books = (self._canonical(instrument.number) for instrument in self.instruments)
-        state = encode_state(self._last_order_id, self._last_trade_id, self.instruments, books)
-        return hashlib.sha256(b"".join(state)).digest()
+        digest = hashlib.sha256(encode_head(self._last_order_id, self._last_trade_id, self.instruments))
+        for instrument in self.instruments:
+            for block in encode_orders(self._records(instrument.number)):
+                digest.update(block)
+        return digest.digest()
 
-    def _canonical(self, instrument: int) -> Iterator[list[int]]:
+    def _records(self, instrument: int) -> Iterator[OrderRecord]:
         for order in self._side(instrument, Side.BUY) + self._side(instrument, Side.SELL):
             key = -order.price if order.side == Side.BUY else order.price
-            yield [order.leaves, order.cum, key, order.cl_ord_id, order.order_id, order.account, instrument]
+            yield order.order_id, order.cl_ord_id, order.account, key, order.leaves, order.cum
 
 
 def _gateway_fault(command: Command) -> Reason:

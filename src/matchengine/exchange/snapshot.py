@@ -17,19 +17,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from struct import Struct
-from typing import Final
+from typing import Final, TypeAlias
 
 from matchengine.exchange.instruments import Instrument, InstrumentTable, definition_size
 from matchengine.exchange.layout import INSTRUMENT, MAX_INSTRUMENTS
-from matchengine.exchange.order_book import KEY, ORDER_ID, Order
 from matchengine.exchange.types import MAX_INT64
+
+#: order id, cl_ord_id, account, key (the negated price of a buy, the price of a sell), leaves, cum.
+OrderRecord: TypeAlias = tuple[int, int, int, int, int, int]
 
 FORMAT: Final = 1
 _MAGIC: Final = b"MEXCHNGE"
 _HEADER: Final = Struct("<8sHq")
 _COUNTERS: Final = Struct("<QQI")
 _COUNT: Final = Struct("<I")
-_ORDER: Final = Struct("<QQIqqq")
+ORDER: Final = Struct("<QQIqqq")
 #: Small enough that hashing or writing one never keeps other threads waiting.
 _ORDERS_PER_BLOCK: Final = 4096
 
@@ -39,23 +41,18 @@ def encode_header(time: int) -> bytes:
     return _HEADER.pack(_MAGIC, FORMAT, time)
 
 
-def encode_state(
-    last_order_id: int, last_trade_id: int, instruments: Sequence[Instrument], orders: Iterable[Iterable[Order]]
-) -> Iterator[bytes]:
-    """The state in chunks of at most 1 MiB; ``orders`` belong to the instruments one by one."""
-    yield _COUNTERS.pack(last_order_id, last_trade_id, len(instruments))
-    yield b"".join(instrument.pack() for instrument in instruments)
-    for each in orders:
-        yield from _blocks(iter(each))
+def encode_head(last_order_id: int, last_trade_id: int, instruments: Sequence[Instrument]) -> bytes:
+    """What precedes the orders in the state."""
+    counters = _COUNTERS.pack(last_order_id, last_trade_id, len(instruments))
+    return counters + b"".join(instrument.pack() for instrument in instruments)
 
 
-def _blocks(orders: Iterator[Order]) -> Iterator[bytes]:
+def encode_orders(orders: Iterable[OrderRecord]) -> Iterator[bytes]:
+    """The blocks of one instrument's orders."""
+    orders = iter(orders)
     size = _ORDERS_PER_BLOCK
     while size == _ORDERS_PER_BLOCK:
-        records = [
-            _ORDER.pack(order_id, cl_ord_id, account, key, leaves, cum)
-            for leaves, cum, key, cl_ord_id, order_id, account, _ in islice(orders, _ORDERS_PER_BLOCK)
-        ]
+        records = [ORDER.pack(*order) for order in islice(orders, _ORDERS_PER_BLOCK)]
         size = len(records)
         yield _COUNT.pack(size) + b"".join(records)
 
@@ -87,7 +84,7 @@ class _Reader:
 
 
 class SnapshotReader:
-    """A snapshot being read: the head at once, the orders one by one."""
+    """A snapshot being read: the head at once, the orders block by block."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._reader = _Reader(chunks)
@@ -115,39 +112,15 @@ class SnapshotReader:
                 raise ValueError(f"snapshot: instrument {len(table) + 1}: {reason.name}")
         return table
 
-    def orders(self) -> Iterator[Order]:
-        """All open orders, checked one by one; to be drained before :meth:`finish`."""
+    def blocks(self) -> Iterator[tuple[int, bytes]]:
+        """(instrument, order records) of every block; to be drained before :meth:`finish`."""
         for number in range(1, self._instruments + 1):
-            previous = -MAX_INT64
-            best_bid = 0
-            for order in self._read_orders(number):
-                key = order[KEY]
-                if key < previous:
-                    raise ValueError(f"snapshot: order {order[ORDER_ID]} is out of price order")
-                best_bid = min(best_bid, key)
-                if key > 0 and key + best_bid <= 0:
-                    raise ValueError(f"snapshot: order {order[ORDER_ID]} crosses the book")
-                previous = key
-                yield order
-
-    def _read_orders(self, number: int) -> Iterator[Order]:
-        count = _ORDERS_PER_BLOCK
-        while count == _ORDERS_PER_BLOCK:
-            (count,) = _COUNT.unpack(self._reader.take(_COUNT.size))
-            if count > _ORDERS_PER_BLOCK:
-                raise ValueError(f"snapshot: a block of {count} orders is above the limit of {_ORDERS_PER_BLOCK}")
-            for _ in range(count):
-                yield self._read_order(number)
-
-    def _read_order(self, number: int) -> Order:
-        order_id, cl_ord_id, account, key, leaves, cum = _ORDER.unpack(self._reader.take(_ORDER.size))
-        if not 0 < order_id <= self.last_order_id or not cl_ord_id:
-            raise ValueError(f"snapshot: order id {order_id} or cl_ord_id {cl_ord_id} is out of bounds")
-        if not -MAX_INT64 <= key <= MAX_INT64 or key == 0:
-            raise ValueError(f"snapshot: order {order_id}: key {key} is none")
-        if leaves <= 0 or cum < 0 or leaves + cum > MAX_INT64:
-            raise ValueError(f"snapshot: order {order_id}: leaves {leaves} and cum {cum} are out of bounds")
-        return [leaves, cum, key, cl_ord_id, order_id, account, number]
+            count = _ORDERS_PER_BLOCK
+            while count == _ORDERS_PER_BLOCK:
+                (count,) = _COUNT.unpack(self._reader.take(_COUNT.size))
+                if count > _ORDERS_PER_BLOCK:
+                    raise ValueError(f"snapshot: a block of {count} orders is above the limit of {_ORDERS_PER_BLOCK}")
+                yield number, self._reader.take(count * ORDER.size)
 
     def finish(self) -> None:
         """Raise ValueError unless the snapshot ends here."""
