@@ -92,7 +92,7 @@ def _check_levels(engine, reference):
 
 @every_build
 @given(st.one_of(st.lists(commands, max_size=20), st.lists(commands, min_size=40, max_size=120)))
-@settings(max_examples=150)
+@settings(max_examples=80)
 def test_engine_equals_reference_after_every_command(build, records):
     engine, reference = listed(build(), 2), listed(ReferenceEngine(), 2)
     for record in records:
@@ -168,7 +168,7 @@ def test_restored_snapshot_goes_on_alike(build, before, after, chunk):
 
 @every_build
 @given(st.lists(commands, max_size=80))
-@settings(max_examples=100)
+@settings(max_examples=60)
 def test_every_report_keeps_the_rules_of_fix(build, records):
     """Live: quantity = leaves + cum, unless amended; ended: leaves 0; cum never falls; nothing is lost."""
     engine = listed(build(), 2)
@@ -215,7 +215,7 @@ almost_batches = st.builds(
 @every_build
 @given(st.one_of(st.binary(max_size=300), almost_batches), st.integers(-(2**70), 2**70))
 @example(b"", 0)
-@settings(max_examples=500)
+@settings(max_examples=250)
 def test_arbitrary_bytes_are_answered(build, content, stamp):
     engine, reference = listed(build()), listed(ReferenceEngine())
     try:
@@ -229,7 +229,7 @@ def test_arbitrary_bytes_are_answered(build, content, stamp):
 
 @every_build
 @given(st.lists(st.binary(min_size=COMMAND.size, max_size=COMMAND.size), max_size=8))
-@settings(max_examples=200)
+@settings(max_examples=120)
 def test_arbitrary_records_are_answered(build, records):
     engine, reference = listed(build()), listed(ReferenceEngine())
     assert engine.execute(batch(*records), 0) == reference.execute(batch(*records), 0)
@@ -237,7 +237,7 @@ def test_arbitrary_records_are_answered(build, records):
 
 @every_build
 @given(st.integers(0, 255), st.integers(0, 255), st.integers(-2, 2), st.integers(-2, 2), st.binary(max_size=34))
-@settings(max_examples=200)
+@settings(max_examples=120)
 def test_arbitrary_definitions_are_answered(build, price_decimals, quantity_decimals, tick, lot, symbol):
     packed = instrument_batch(symbol, price_decimals, quantity_decimals, tick, lot)
     engine, reference = build(), ReferenceEngine()
