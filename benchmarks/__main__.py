@@ -21,6 +21,7 @@ from benchmarks import (
     exchange_bench,
     failover,
     heartbeats,
+    holds,
     memory,
     proxy,
     replays,
@@ -33,6 +34,7 @@ from benchmarks import (
 
 PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "exchange": lambda _: exchange_bench.main(),
+    "holds": lambda _: holds.main(),
     "replays": lambda options: replays.main(options.data),
     "unary": lambda options: asyncio.run(unary.main(options.orders)),
     "failover": lambda options: asyncio.run(failover.main(options.kills)),

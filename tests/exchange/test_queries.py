@@ -47,6 +47,25 @@ def test_price_of_a_quantity(engine):
     assert engine.quote(1, SELL, 999) == Quote(10_500, 150, False)
 
 
+def test_a_quote_over_many_levels_is_taken_in_parts():
+    engine = listed(MatchingEngine())
+    for start in range(1, 20_001, 1000):
+        engine.execute(batch(*(new(n, SELL, 2, 10**7 + n) for n in range(start, start + 1000))), 0)
+    whole = sum(2 * (10**7 + n) for n in range(1, 20_001))
+    assert engine.quote(1, BUY, 40_000) == Quote(whole, 40_000, True)
+    assert engine.quote(1, BUY, 40_001) == Quote(whole, 40_000, False)
+    assert engine.short_quote(1, BUY, 40_000) is None
+    assert engine.short_quote(1, BUY, 3) == Quote(3 * 10**7 + 4, 3, True)
+    assert engine.short_quote(1, SELL, 3) == Quote(0, 0, False)
+
+
+def test_the_amount_of_a_quote_may_be_of_any_size():
+    engine = listed(MatchingEngine())
+    run(engine, new(1, SELL, 2**62, 2**31 - 1), new(2, SELL, 2**31 - 1, 2**62), new(3, SELL, 5, 2**63 - 1))
+    amount = 2**62 * (2**31 - 1) + (2**31 - 1) * 2**62 + 5 * (2**63 - 1)
+    assert engine.quote(1, BUY, 2**63 - 1) == Quote(amount, 2**62 + 2**31 + 4, False)
+
+
 def test_a_query_changes_nothing(engine):
     before = engine.state_hash()
     engine.depth(1, 1000)

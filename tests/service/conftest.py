@@ -81,6 +81,7 @@ class FakeNode:
     """The surface of a node that services see.  Proposals are applied at once, unless ``hold`` is set."""
 
     def __init__(self, inner: Any, machine: Any = None) -> None:
+        self.looks = 0
         self.machine = machine if machine is not None else SessionMachine(inner)
         self.is_leader = True
         self.role = Role.LEADER
@@ -169,6 +170,7 @@ class FakeNode:
     async def examine(self, look: Callable[[], bytes]) -> tuple[int, bytes]:
         if not self.machine_is_readable:
             raise BusyError("the state machine is being replaced by a snapshot")
+        self.looks += 1
         return self.index, look()
 
     async def barrier(self) -> int:

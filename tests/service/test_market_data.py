@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import grpc
 import pytest
 
+import matchengine.exchange.engine
 from matchengine.exchange.layout import BATCH_HEADER, COMMAND, KIND_ORDERS, VERSION
 from matchengine.exchange.types import MAX_INT64, CommandType, OrdType, Side, TimeInForce
 from matchengine.service import exchange_services
@@ -130,6 +131,20 @@ async def test_the_price_of_a_sweep(market, exchange_node, side, quantity, amoun
         quote = await stub.Quote(pb.QuoteRequest(symbol="GOOG", side=side, quantity=quantity))
         assert (quote.amount, quote.filled_quantity, quote.sufficient) == (amount, filled, sufficient)
         assert quote.index == exchange_node.index
+
+
+async def test_a_quote_that_reaches_many_levels_is_taken_on_a_thread(market, exchange_node, monkeypatch):
+    monkeypatch.setattr(matchengine.exchange.engine, "_LEVELS", 2)
+    async with market(LADDER) as stub:
+        for quantity, amount, looks in (
+            ("30", "30.00", 0),
+            ("60", "63.00", 0),
+            ("61", "64.20", 1),
+            ("1000", "180.00", 2),
+        ):
+            request = pb.QuoteRequest(symbol="GOOG", side=pb.SIDE_BUY, quantity=quantity)
+            assert (await stub.Quote(request)).amount == amount
+            assert exchange_node.looks == looks
 
 
 async def test_a_quote_has_the_decimals_of_price_and_quantity(market):

@@ -71,7 +71,11 @@ class MarketDataService(MarketDataServicer):
         quantity, reason = parse_quantity(instrument, request.quantity)
         if reason:
             raise InvalidArgumentError(f"quantity: {request.quantity[:MAX_TEXT]!r} breaks the rule {reason.name}")
-        quote = engine.quote(instrument.number, request.side, quantity)
+        quote = engine.short_quote(instrument.number, request.side, quantity)
+        if quote is None:
+            # Many thousand levels: on a thread, while entries wait, so that the books stand still.
+            index, deep = await self._node.examine(lambda: engine.quote(instrument.number, request.side, quantity))
+            quote = deep
         return pb.QuoteResponse(
             amount=format_amount(instrument, quote.amount),
             filled_quantity=format_quantity(instrument, quote.filled_quantity),

@@ -66,7 +66,7 @@ class Kernel:
         self._books.last_trade_id = last_trade_id
 
     def load(self, instrument: i64, block: bytes) -> None:
-        """Take in a snapshot's block of orders, without its count; ValueError for one that cannot be."""
+        """Take in some order records of a snapshot; ValueError for one that cannot be."""
         self._restoring.load(instrument, block)
 
     def freeze(self) -> FrozenBooks:
@@ -94,14 +94,21 @@ class Kernel:
             limit -= 1
         return found
 
-    def take(self, side: i64, quantity: i64) -> tuple[int, int]:
-        """What ``quantity`` would cost or bring on a side index: (ticks times lots, quantity that is missing)."""
+    def best(self, side: i64) -> i64:
+        """The best level of a side index, or 0."""
+        self._require_sound()
+        return i64(self._books.levels.best[side])
+
+    def take(self, level: i64, limit: i64, quantity: i64) -> tuple[int, int, int]:
+        """What ``quantity`` would cost or bring, from ``level`` on and over at most ``limit`` levels.
+
+        Returns the amount in ticks times lots, the quantity that is missing then, and the level to go on with.
+        """
         self._require_sound()
         levels = self._books.levels
         amount: int = 0
         part: i64 = 0
-        level = i64(levels.best[side])
-        while level != 0 and quantity > 0:
+        while level != 0 and quantity > 0 and limit > 0:
             key = levels.key[level]
             price = -key if key < 0 else key
             taken = quantity
@@ -110,6 +117,7 @@ class Kernel:
                 if total < taken:
                     taken = total
             quantity -= taken
+            limit -= 1
             if price < _SMALL and taken < _SMALL:
                 part += price * taken
                 if part > _LARGE_SUM:
@@ -118,7 +126,7 @@ class Kernel:
             else:
                 amount += int(price) * int(taken)
             level = i64(levels.worse[level])
-        return amount + int(part), quantity
+        return amount + int(part), int(quantity), int(level)
 
     def find(self, account: i64, cl_ord_id: i64) -> i64:
         """The slot of an account's open order, or 0."""
