@@ -371,8 +371,9 @@ def _typed_commands(data: bytes) -> None:
     packed = translator.pack(request.commands)
     check_orders(packed)
     answer = engine.execute(packed, 3)
-    reports = [report for some in translator.reports(1, answer) for report in some]
-    assert len(reports) >= len(request.commands) or not request.commands
+    response = exchange_pb2.SubmitResponse()
+    translator.add_reports(response, answer[layout.ANSWER_HEADER.size :])
+    assert len(response.reports) >= len(request.commands) or not request.commands
 
 
 def _instrument(data: bytes) -> None:
