@@ -14,8 +14,8 @@ from words_cluster import until
 VERSIONS = ("1.1.2", "1.3.1", "1.3.11", "1.5.0", "1.7.0")
 #: Without processor time leadership moves when nobody wants it to; then a scene begins anew.
 MOST_ATTEMPTS = 5
-#: Over the transport of its day it reads of a snapshot no membership but addresses, and takes them for ids.  Whoever
-#: sends it: HashiCorp's nodes of this version do the same to each other.  The next change of membership mends it.
+#: Over the transport of its day it takes the addresses in a snapshot for the members' ids, also from a leader of its
+#: own version.  The next change of membership mends it.
 FORGETS_IDS = "go-1.1.2"
 
 _numbers = itertools.count()

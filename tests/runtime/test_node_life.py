@@ -138,7 +138,7 @@ def test_stopping_a_node_that_never_ran_does_nothing(tmp_path: Path, run: Run) -
 
 
 def test_no_call_is_cancelled_because_the_node_stops(tmp_path: Path, run: Run) -> None:
-    """Whoever asks a node that stops must hear something after which other nodes are tried."""
+    """A client of a node that stops must hear something after which it tries another node."""
 
     async def scenario() -> None:
         running = await led(node(tmp_path, Counter()))
