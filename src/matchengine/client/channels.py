@@ -14,6 +14,8 @@ _OPTIONS: Final = (
     # What an attempt to connect may take: a busy or distant node needs more than a pause between attempts.
     ("grpc.min_reconnect_backoff_ms", 1000),
     ("grpc.max_reconnect_backoff_ms", 200),
+    # A name that has moved to another address is looked up again this often, not every 30 s.
+    ("grpc.dns_min_time_between_resolutions_ms", 1000),
     # Nodes from before slices send the answer to a sweep through a large book in one message.
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", _MAX_REQUEST_BYTES),

@@ -6,6 +6,7 @@ A read index comes over the Peer service of our own, or else with a barrier over
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 import grpc
 import msgspec
@@ -17,6 +18,15 @@ from matchengine.v1.cluster_pb2 import ReadIndexRequest, StatusRequest
 from matchengine.v1.cluster_pb2_grpc import ClusterStub, PeerStub
 from matchengine.wire import raft_admin_pb2
 from matchengine.wire.raft_admin_pb2_grpc import RaftAdminStub
+
+#: By itself gRPC rests up to two minutes between attempts to connect, and half a minute between look-ups of a name:
+#: a leader that was gone, or has moved, would be asked for nothing so long.
+_OPTIONS: Final = (
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 1000),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    ("grpc.dns_min_time_between_resolutions_ms", 1000),
+)
 
 
 class LeaderReader:
@@ -66,7 +76,7 @@ class LeaderReader:
         if self._channel is None or address != self._address:
             self._retire()
             self._address = address
-            self._channel = grpc.aio.insecure_channel(address)
+            self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
         return self._channel
 
     def _retire(self) -> None:
