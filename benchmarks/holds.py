@@ -8,18 +8,29 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import os
+import pickle
 import random
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
-from benchmarks.exchange_bench import IOC, amend, batches, cpu_seconds, engine_with_instrument, generated_flow, new
+from benchmarks.exchange_bench import IOC, ROOT, amend, batches, engine_with_instrument, generated_flow, new
 from matchengine.exchange.engine import MatchingEngine
-from matchengine.exchange.layout import ANSWER_HEADER
+from matchengine.exchange.layout import ANSWER_HEADER, BATCH_HEADER, INSTRUMENT, KIND_INSTRUMENT, VERSION
 from matchengine.exchange.types import CommandType, Side
 from matchengine.kernel_build import describe
 
 ORDERS = 1_000_000
+FLOW = 400_000
+LEVELS = 8192
+#: The last commit with the matcher of lists, dictionaries and heaps.
+BEFORE = "2d6f9aa"
+DEFINITION = BATCH_HEADER.pack(VERSION, KIND_INSTRUMENT, 0, 1) + INSTRUMENT.pack(2, 0, 4, 0, 1, 1) + b"TEST"
 DEEPEST = 1_000
 QUERIES = 2_000
 HIGHEST = 10**15
@@ -92,9 +103,19 @@ def queries(engine: MatchingEngine, chance: random.Random) -> None:
     names = [chance.randint(1, ORDERS) for _ in range(QUERIES)]
     query(f"depth of {DEEPEST:,} levels", (lambda: engine.depth(1, DEEPEST) for _ in range(100)))
     query("quote of 1,000 lots", (lambda: engine.quote(1, Side.BUY, 1_000) for _ in range(100)))
-    query("quote of everything", (lambda: engine.quote(1, Side.BUY, 2**62) for _ in range(3)))
+    query("quote of everything, or its refusal", (lambda: engine.short_quote(1, Side.BUY, 2**62) for _ in range(20)))
+    deep_quote(engine)
     query("order by its client's name", (lambda n=n: engine.order(1, n) for n in names))
     query("order by its id", (lambda n=n: engine.order_by_id(n) for n in names))
+
+
+def deep_quote(engine: MatchingEngine) -> None:
+    """What :meth:`MatchingEngine.quote` does on a thread, slice by slice."""
+    pieces, kernel = Pieces("quote of everything, a slice"), engine._kernel
+    level, missing = kernel.best(3), 2**62
+    while level:
+        _, missing, level = pieces.add(lambda at=level, left=missing: kernel.take(at, LEVELS, left))
+    pieces.show()
 
 
 def snapshots(engine: MatchingEngine) -> None:
@@ -108,7 +129,7 @@ def snapshots(engine: MatchingEngine) -> None:
         hashing.add(lambda chunk=chunk: digest.update(chunk))
     for pieces in (freezing, encoding, hashing):
         pieces.show()
-    restoring, copy = Pieces("restore a slice"), MatchingEngine()
+    restoring, copy = Pieces("restore a chunk (four slices)"), MatchingEngine()
 
     def given():
         """Between two chunks that are asked for lies what restoring one of them takes."""
@@ -140,15 +161,53 @@ def measure(shape: str, prices: list[int], chance: random.Random) -> None:
     print(f"  {'the whole sweep':<36} {sum(sweep.seconds) * 1e3:,.0f} ms, {found:,} reports", flush=True)
 
 
+#: Of a process that measures its own source: CPU seconds for the batches that come in on standard input.
+PROGRAM = """
+import pickle, sys, time
+from matchengine.exchange.engine import MatchingEngine
+definition, batches = pickle.load(sys.stdin.buffer)
+engine = MatchingEngine()
+engine.execute(definition, 0)
+start = time.process_time()
+for batch in batches:
+    engine.execute(batch, 0)
+print(time.process_time() - start)
+"""
+
+
+def cost_beside_the_old_matcher() -> None:
+    """Three rounds of both, alternating, each in a process of its own."""
+    records = generated_flow(FLOW)
+    given = pickle.dumps((DEFINITION, batches(records)))
+    with tempfile.TemporaryDirectory() as folder:
+        archive = subprocess.run(["git", "archive", BEFORE, "src"], cwd=ROOT, capture_output=True, check=False).stdout
+        if not archive:
+            print(f"generated flow: not measured beside commit {BEFORE}, which is not there")
+            return
+        subprocess.run(["tar", "x"], cwd=folder, input=archive, check=True)
+        found: dict[str, list[float]] = {"before": [], "now": []}
+        for _ in range(3):
+            for name, root in (("before", Path(folder)), ("now", ROOT)):
+                found[name].append(cpu_of(root / "src", given) / FLOW * 1e9)
+    before, now = statistics.median(found["before"]), statistics.median(found["now"])
+    print(f"generated flow, batches of 1,000: {now:,.0f} ns a message, {before:,.0f} before: {before / now:.1f} times")
+
+
+def cpu_of(source: Path, given: bytes) -> float:
+    environment = os.environ | {"PYTHONPATH": str(source)}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], env=environment, input=given, capture_output=True, check=True
+    )
+    return float(done.stdout)
+
+
 def main() -> None:
     print(f"kernel: {describe()}")
     gc.freeze()
     for shape, prices in SHAPES.items():
         chance = random.Random(7)
         measure(shape, prices(chance), chance)
-    records = generated_flow(400_000)
-    seconds = min(cpu_seconds(engine_with_instrument(), batches(records)) for _ in range(3))
-    print(f"generated flow: {seconds / len(records) * 1e9:,.0f} ns a message")
+    cost_beside_the_old_matcher()
 
 
 if __name__ == "__main__":

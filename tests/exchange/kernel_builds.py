@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from contextlib import contextmanager
 from importlib.machinery import PathFinder, SourceFileLoader
@@ -56,6 +57,9 @@ def limited_work(build, work):
     finally:
         module._WORK = kept
 
+
+if os.environ.get("MATCHENGINE_REQUIRE_COMPILED") == "1" and not IS_COMPILED:
+    raise RuntimeError("the kernel is not compiled; MATCHENGINE_REQUIRE_COMPILED asks for it")
 
 #: Every build that there is; where the kernel is not compiled, both names would mean the same.
 BUILDS = {"plain": PLAIN[ENGINE].MatchingEngine} | ({"compiled": MatchingEngine} if IS_COMPILED else {})

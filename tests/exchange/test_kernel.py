@@ -35,6 +35,13 @@ def test_an_order_that_left_from_the_middle_and_came_back_stands_once(build):
     assert engine.depth(1, 9) == ([], [])
 
 
+@every_build
+def test_a_replace_that_changes_nothing_keeps_the_place(build):
+    engine = listed(build())
+    run(engine, new(1, SELL, 5, 100), new(2, SELL, 5, 100), replace(1, 5, 100))
+    assert [report.cl_ord_id for report in run(engine, new(9, BUY, 10, 100))[2::2]] == [1, 2]
+
+
 def _rest(name, side, quantity, away):
     return new(name, side, quantity, 99 - away if side == BUY else 101 + away, instrument=1 + name % 2)
 
@@ -206,6 +213,23 @@ def test_a_failed_allocation_stops_the_engine(monkeypatch):
                 lambda: engine.order(1, 1), lambda: engine.quote(1, BUY, 1)):  # fmt: skip
         with pytest.raises(RuntimeError, match="not sound"):
             use()
+
+
+@given(crowds)
+@settings(max_examples=30)
+def test_names_of_one_hash_code_are_told_apart(records):
+    """All orders in one chain, as an attacker would like it: found by account and name all the same."""
+    build = PLAIN["matchengine.exchange.engine"].MatchingEngine
+    others = [record[:8] + b"\2\0\0\0" + record[12:] for record in records]
+    names = PLAIN[f"{KERNEL}.names"].Names
+    kept, names.code = names.code, lambda *_: 5
+    try:
+        engine, reference = listed(build(), 2), listed(ReferenceEngine(), 2)
+        mixed = batch(*(record for pair in zip(records, others, strict=True) for record in pair))
+        assert reports(engine.execute(mixed, 0)) == reports(reference.execute(mixed, 0))
+        engine.check()
+    finally:
+        names.code = kept
 
 
 @every_build

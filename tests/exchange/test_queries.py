@@ -66,6 +66,13 @@ def test_the_amount_of_a_quote_may_be_of_any_size():
     assert engine.quote(1, BUY, 2**63 - 1) == Quote(amount, 2**62 + 2**31 + 4, False)
 
 
+def test_many_products_of_a_quote_may_exceed_64_bits_together():
+    engine = listed(MatchingEngine())
+    prices = range(2**31 - 21, 2**31 - 1)
+    engine.execute(batch(*(new(n, SELL, 2**31 - 1, price) for n, price in enumerate(prices, 1))), 0)
+    assert engine.quote(1, BUY, 2**62) == Quote(sum(prices) * (2**31 - 1), 20 * (2**31 - 1), False)
+
+
 def test_a_query_changes_nothing(engine):
     before = engine.state_hash()
     engine.depth(1, 1000)
