@@ -119,9 +119,12 @@ def deep_quote(engine: MatchingEngine) -> None:
 
 
 def snapshots(engine: MatchingEngine) -> None:
-    freezing, encoding, hashing = Pieces("freeze"), Pieces("encode a slice"), Pieces("hash a slice")
+    freezing, encoding, hashing = Pieces("freeze, an array"), Pieces("encode a slice"), Pieces("hash a slice")
+    frozen = freezing.add(engine._kernel.freeze)
+    while freezing.add(frozen.copy_next):
+        pass
     chunks: list[bytes] = []
-    slices = freezing.add(engine.snapshot)
+    slices = engine.snapshot()
     while (chunk := encoding.add(lambda: next(slices, None))) is not None:
         chunks.append(chunk)
     digest = hashlib.sha256()

@@ -82,7 +82,8 @@ class MatchingEngine(Door):
     def snapshot(self) -> Iterator[bytes]:
         """The state, frozen by this call, in chunks of at most 1 MiB.
 
-        The call copies arrays; the chunks are made, in slices of some thousand orders, as they are asked for.
+        The call copies arrays, and lets other threads run between two of them; the chunks are made, in slices of some
+        thousand orders, as they are asked for.
         """
         header, state = encode_header(self.time), self._state()
         return _chain(header, state)
@@ -91,7 +92,10 @@ class MatchingEngine(Door):
         """The state, frozen by this call."""
         last_order_id, last_trade_id = self._kernel.counters()
         head = encode_head(last_order_id % _TWO_64, last_trade_id % _TWO_64, self.instruments)
-        return _chain(head, _blocks(self._kernel.freeze()))
+        frozen = self._kernel.freeze()
+        while frozen.copy_next():
+            pass
+        return _chain(head, _blocks(frozen))
 
     def restore(self, chunks: Iterable[bytes]) -> None:
         """Replace the whole state by a snapshot's; ValueError, and no change, for anything that is none."""

@@ -17,25 +17,56 @@ ORDERS_PER_BLOCK: Final = 4096
 
 @final
 class FrozenBooks:
-    """Copies of the arrays that say which orders stand where; made at once, read block by block."""
+    """Copies of the arrays that say which orders stand where, to be read block by block.
+
+    The arrays are copied one at a time, so that other threads can run in between; the books must not change before
+    :meth:`copy_next` has returned False.
+    """
 
     def __init__(self, orders: Orders, levels: Levels, instruments: i64) -> None:
-        self.leaves: vec[i64] = orders.leaves[:]
-        self.cum: vec[i64] = orders.cum[:]
-        self.cl_ord_id: vec[i64] = orders.cl_ord_id[:]
-        self.order_id: vec[i64] = orders.order_id[:]
-        self.account: vec[i32] = orders.account[:]
-        self.behind: vec[i32] = orders.behind[:]
-        self.key: vec[i64] = levels.key[:]
-        self.first: vec[i32] = levels.first[:]
-        self.worse: vec[i32] = levels.worse[:]
-        self.best: vec[i32] = levels.best[:]
+        self.leaves: vec[i64] = orders.leaves
+        self.cum: vec[i64] = orders.cum
+        self.cl_ord_id: vec[i64] = orders.cl_ord_id
+        self.order_id: vec[i64] = orders.order_id
+        self.account: vec[i32] = orders.account
+        self.behind: vec[i32] = orders.behind
+        self.key: vec[i64] = levels.key
+        self.first: vec[i32] = levels.first
+        self.worse: vec[i32] = levels.worse
+        self.best: vec[i32] = levels.best
         self.instruments: i64 = instruments
+        self.copied: i64 = 0
         # where reading stands: side index, level, order
         self.side: i64 = 0
         self.level: i64 = 0
         self.order: i64 = 0
-        self._open_side(2)
+
+    def copy_next(self) -> bool:
+        """Copy one more array; False when all of them are copies."""
+        self.copied += 1
+        if self.copied == 1:
+            self.leaves = self.leaves[:]
+        elif self.copied == 2:
+            self.cum = self.cum[:]
+        elif self.copied == 3:
+            self.cl_ord_id = self.cl_ord_id[:]
+        elif self.copied == 4:
+            self.order_id = self.order_id[:]
+        elif self.copied == 5:
+            self.account = self.account[:]
+        elif self.copied == 6:
+            self.behind = self.behind[:]
+        elif self.copied == 7:
+            self.key = self.key[:]
+        elif self.copied == 8:
+            self.first = self.first[:]
+        elif self.copied == 9:
+            self.worse = self.worse[:]
+        else:
+            self.best = self.best[:]
+            self._open_side(2)
+            return False
+        return True
 
     def next_block(self) -> bytes | None:
         """The next block of up to 4,096 orders: an instrument ends with one of fewer; None behind the last."""

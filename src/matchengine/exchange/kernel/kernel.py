@@ -70,7 +70,7 @@ class Kernel:
         self._restoring.load(instrument, block)
 
     def freeze(self) -> FrozenBooks:
-        """A copy of the open orders; costs some tens of bytes copied for each."""
+        """The open orders, to be copied by the caller before anything else changes them."""
         self._require_sound()
         return FrozenBooks(self._books.orders, self._books.levels, self._books.instruments)
 
