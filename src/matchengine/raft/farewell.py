@@ -27,36 +27,36 @@ class _Leaving(msgspec.Struct, frozen=True, gc=False):
 class Farewells:
     """The removed servers that are still replicated to.  Times are in ticks."""
 
-    __slots__ = ("_leaving",)
+    __slots__ = ("leaving",)
 
     def __init__(self) -> None:
-        self._leaving: dict[ServerId, _Leaving] = {}
+        self.leaving: dict[ServerId, _Leaving] = {}
 
     def begin(self, progress: Progress, removal: Index, until: int) -> None:
         """Go on with ``progress`` up to the entry ``removal``; one that is far behind is not worth a snapshot."""
         if progress.mode is Mode.REPLICATE:
-            self._leaving[progress.server.id] = _Leaving(progress, removal, until)
+            self.leaving[progress.server.id] = _Leaving(progress, removal, until)
 
     def get(self, server_id: ServerId) -> Progress | None:
         """The session with a removed server, if it lasts."""
-        leaving = self._leaving.get(server_id)
+        leaving = self.leaving.get(server_id)
         return None if leaving is None else leaving.progress
 
     def all(self) -> Iterable[Progress]:
         """Whom to replicate to beside the members."""
-        return [leaving.progress for leaving in self._leaving.values()]
+        return [leaving.progress for leaving in self.leaving.values()] if self.leaving else ()
 
     def acknowledged(self, server_id: ServerId, request: AppendEntries) -> None:
         """A removed server took ``request``: it knows as much of the commit index as that says."""
-        leaving = self._leaving.get(server_id)
+        leaving = self.leaving.get(server_id)
         if leaving is not None and min(request.leader_commit, leaving.progress.match) >= leaving.removal:
-            del self._leaving[server_id]
+            del self.leaving[server_id]
 
     def end(self, server_id: ServerId) -> None:
         """The server is a member again."""
-        self._leaving.pop(server_id, None)
+        self.leaving.pop(server_id, None)
 
     def tick(self, now: int) -> None:
         """Time passes; a server that is gone hears of its removal when it asks for votes."""
-        if self._leaving:
-            self._leaving = {i: leaving for i, leaving in self._leaving.items() if now < leaving.until}
+        if self.leaving:
+            self.leaving = {i: leaving for i, leaving in self.leaving.items() if now < leaving.until}

@@ -8,7 +8,6 @@ is made on winning an election and dropped on losing the role, with everything t
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
 from itertools import chain
 
 from matchengine.raft.configuration import changed, encode_configuration
@@ -227,23 +226,24 @@ class Leadership:
         progress = self._progress(peer, request.session)
         if progress is None:
             return
-        self._heard(progress)
+        core = self._core
+        if core.now - progress.last_contact > core.pace.in_time:
+            self._heard_late(progress)
+        progress.lost_call = False
+        progress.last_contact = core.now
         progress.acked_round = max(progress.acked_round, request.round)
         if request.is_heartbeat:
             progress.heartbeats -= 1
         else:
-            progress.returned(request, self._core.now)
+            progress.returned(request, core.now)
             self._judge(progress, request, response)
         if self.reads.are_unconfirmed:
             self._confirm_reads()
 
-    def _heard(self, progress: Progress) -> None:
-        """An answer came: unless calls were lost, or the follower has just been added, it tells what answers take."""
-        core = self._core
+    def _heard_late(self, progress: Progress) -> None:
+        """Unless calls were lost, or the follower has just been added, this is how long its answers take."""
         if progress.is_voter and progress.match and not progress.lost_call:
-            core.pace.answered(core.now - progress.last_contact)
-        progress.lost_call = False
-        progress.last_contact = core.now
+            self._core.pace.answered(self._core.now - progress.last_contact)
 
     def _judge(self, progress: Progress, request: AppendEntries, response: AppendEntriesResponse) -> None:
         core = self._core
@@ -253,7 +253,8 @@ class Leadership:
             if progress.matched(request.prev_log_index + len(request.entries), request) and progress.is_voter:
                 self._advance_commit()
                 self._go_on_with_transfer()
-            self._farewells.acknowledged(progress.server.id, request)
+            if self._farewells.leaving:
+                self._farewells.acknowledged(progress.server.id, request)
         elif progress.rejected(request, response.last_log, core.log.first_offered):
             if response.no_retry_backoff and asks_anew(core, progress, request, was_probe=was_probe):
                 progress.retry_at = core.now
@@ -265,7 +266,8 @@ class Leadership:
         progress = self._progress(peer, request.session)
         if progress is None:
             return
-        self._heard(progress)
+        progress.lost_call = False
+        progress.last_contact = self._core.now
         if not response.success:
             self._fell_silent(progress, request)
         elif progress.matched(request.snapshot.index, request) and progress.is_voter:
@@ -405,12 +407,13 @@ class Leadership:
     @property
     def has_requests(self) -> bool:
         """Whether :meth:`flush` would send anything."""
-        return self._can_begin_reads or any(is_due(self._core, p) for p in self._followers)
-
-    @property
-    def _followers(self) -> Iterable[Progress]:
-        """All who are replicated to: the members, and removed servers that do not know of it yet."""
-        return chain(self.peers.values(), self._farewells.all())
+        if self._can_begin_reads:
+            return True
+        core = self._core
+        for progress in self.peers.values():
+            if is_due(core, progress):
+                return True
+        return any(is_due(core, progress) for progress in self._farewells.all()) if self._farewells.leaving else False
 
     @property
     def _can_begin_reads(self) -> bool:
@@ -420,7 +423,7 @@ class Leadership:
         """Send what has gathered since the last call."""
         if self._can_begin_reads:
             self._begin_reads()
-        for progress in self._followers:
+        for progress in chain(self.peers.values(), self._farewells.all()):
             replicate(self._core, progress, self.reads.newest)
 
     def resign(self) -> None:

@@ -30,6 +30,7 @@ MEMORY_MS: Final = 30_000
 class Pace:
     """The measured delays of one server, and its timeouts in ticks.
 
+    Only gaps above ``in_time`` and durations above ``slowest`` are news, so that callers need not tell every one.
     ``heartbeat_timeout``, ``election_timeout`` and ``lease`` are those of the profile, widened alike.  ``changed`` is
     called after every change, with a sentence that says why.
     """
@@ -42,13 +43,14 @@ class Pace:
         "_level",
         "_memory",
         "_of",
-        "_slowest",
         "_ticks",
         "_timing",
         "_until",
         "election_timeout",
         "heartbeat_timeout",
+        "in_time",
         "lease",
+        "slowest",
     )
 
     def __init__(self, timing: Timing, changed: Callable[[str], None]) -> None:
@@ -57,8 +59,9 @@ class Pace:
         self._ticks = Ticks.of(timing)
         self._memory = MEMORY_MS // timing.tick_ms
         self._until = self._memory
-        #: The slowest delay of this and of the last stretch of memory.
-        self._slowest = self._last = 0
+        #: The slowest delay of this stretch of memory and of the last.
+        self.slowest = self._last = 0
+        self.in_time = self._ticks.heartbeat_interval
         self._failed_elections = 0
         #: The leadership that was heard last, and when.
         self._of: tuple[Term, ServerId] = (0, "")
@@ -70,20 +73,17 @@ class Pace:
 
     def heard(self, term: Term, leader: ServerId, now: int) -> None:
         """``leader`` spoke in ``term``; the time since it last did is what its heartbeats really take."""
-        if self._of == (term, leader):
-            self._gap(now - self._contact)
-        else:
+        if self._of != (term, leader):
             self._of = (term, leader)
+        elif now - self._contact > self.in_time:
+            self._late(now - self._contact, "the leader's heartbeat")
         self._contact = now
 
     def heard_late(self, term: Term, leader: ServerId, now: int) -> None:
         """A leader that was given up was alive all the while."""
         if self._of == (term, leader):
-            self._gap(now - self._contact)
+            self._late(now - self._contact, "the leader's heartbeat")
             self._of = (0, "")
-
-    def _gap(self, ticks: int) -> None:
-        self._late(ticks, "the leader's heartbeat")
 
     def answered(self, ticks: int) -> None:
         """A follower was silent for so long and lost no call: this is what its answers really take."""
@@ -121,20 +121,22 @@ class Pace:
         """Time passes; what was measured long ago is forgotten."""
         if now >= self._until:
             self._until = now + self._memory
-            self._slowest, self._last = 0, self._slowest
+            self.slowest, self._last = 0, self.slowest
+            self.in_time = self._ticks.heartbeat_interval
             self._adapt("")
 
     # --- adapting --------------------------------------------------------------------------
 
     def _note(self, ticks: int, what: str) -> None:
-        if ticks > self._slowest:
-            self._slowest = ticks
+        if ticks > self.slowest:
+            self.slowest = ticks
+            self.in_time = self._ticks.heartbeat_interval + ticks
             self._adapt(f"{what} {ticks * self._timing.tick_ms} ms")
 
     def _adapt(self, why: str) -> None:
         """Choose the least timeout that is long enough."""
         base = self._ticks.election_timeout
-        needed = _MARGIN * max(self._slowest, self._last)
+        needed = _MARGIN * max(self.slowest, self._last)
         if self._failed_elections > 1:  # one may fail by chance: two stood at the same time
             needed = max(needed, base << min(self._failed_elections - 1, WIDEST))
         level = min(max(-(-_STEPS * needed // base), _STEPS), _STEPS * WIDEST)

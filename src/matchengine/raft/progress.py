@@ -225,4 +225,4 @@ class Progress:
 
 
 def _bytes_of(request: AppendEntries) -> int:
-    return sum([len(entry.data) + len(entry.extensions) for entry in request.entries])
+    return sum([len(entry.data) + len(entry.extensions) for entry in request.entries]) if request.entries else 0

@@ -286,7 +286,9 @@ class Raft:
 
     def _written(self, event: Written) -> None:
         core = self._core
-        core.pace.written(core.writes.stalled_for(core.now))
+        took = core.writes.stalled_for(core.now)
+        if took > core.pace.slowest:
+            core.pace.written(took)
         core.writes.written(event.number, core.now)
         core.outbox.release(event.number)
         self._candidacy.written(event.number)
