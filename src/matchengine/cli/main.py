@@ -30,6 +30,7 @@ for _name, _place in {
     "member": "member:app",
     "raftadmin": "raftadmin:raftadmin",
     "cluster": "cluster:app",
+    "session": "session:app",
     "instrument": "instrument:app",
     "submit": "orders:submit",
     "cancel": "orders:cancel",

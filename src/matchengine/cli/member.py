@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
-
-import grpc
 from cyclopts import App
 from rich.table import Table
 
 from matchengine.cli.exits import Exit
+from matchengine.cli.leader import at_leader
 from matchengine.cli.loop import run
 from matchengine.cli.options import DEFAULT_ADDRESSES, Addresses, Json
 from matchengine.cli.show import console, to_json
 from matchengine.client.admin import Admin
-from matchengine.client.channels import Channels
-from matchengine.client.leader import LeaderFinder, parse_addresses
 from matchengine.client.pipeline import TIMEOUT_S
-from matchengine.errors import MatchEngineError, RefusedError
+from matchengine.errors import RefusedError
 from matchengine.runtime.config import check_address, check_reachable
 from matchengine.wire.raft_admin_pb2 import GetConfigurationResponse
-
-T = TypeVar("T")
 
 app = App(name="member", help="Add a node to a cluster, remove one, or list its members.", result_action="return_value")
 
@@ -51,7 +44,7 @@ def add(id: str, address: str, /, *, addresses: Addresses = DEFAULT_ADDRESSES) -
         await admin.until_joinable(leader, id, address, TIMEOUT_S)
         return await admin.add_voter(leader, id, address)
 
-    index = run(_at_leader(addresses, add_it))
+    index = run(at_leader(addresses, add_it))
     print(f"{id} is a voter since index {index}")
     return Exit.OK
 
@@ -77,7 +70,7 @@ def remove(id: str, /, *, addresses: Addresses = DEFAULT_ADDRESSES) -> int:  # n
             raise RefusedError(f"id: {id!r} is not one of the members {', '.join(members)}")
         return await admin.remove_server(leader, id)
 
-    index = run(_at_leader(addresses, remove_it))
+    index = run(at_leader(addresses, remove_it))
     print(f"{id} is not a member since index {index}")
     return Exit.OK
 
@@ -88,7 +81,7 @@ def list_(*, addresses: Addresses = DEFAULT_ADDRESSES, json: Json = False) -> in
 
     Example: `matchengine member list`
     """
-    found = run(_at_leader(addresses, lambda admin, leader: admin.configuration(leader)))
+    found = run(at_leader(addresses, lambda admin, leader: admin.configuration(leader)))
     if json:
         print(to_json(found))
         return Exit.OK
@@ -98,14 +91,3 @@ def list_(*, addresses: Addresses = DEFAULT_ADDRESSES, json: Json = False) -> in
         table.add_row(server.id, server.address, suffrage.lower())
     console().print(table)
     return Exit.OK
-
-
-async def _at_leader(addresses: str, call: Callable[[Admin, str], Awaitable[T]]) -> T:
-    channels = Channels()
-    try:
-        leader = await LeaderFinder(parse_addresses(addresses), channels).find(TIMEOUT_S)
-        return await call(Admin(channels), leader)
-    except grpc.aio.AioRpcError as error:
-        raise MatchEngineError(str(error.details())) from error
-    finally:
-        await channels.close()

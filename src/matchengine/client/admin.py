@@ -11,8 +11,10 @@ from matchengine.client.contracts import ATTEMPT_S
 from matchengine.client.leader import pause
 from matchengine.errors import MatchEngineError, RefusedError, UnknownOutcomeError
 from matchengine.levels import Levels
+from matchengine.v1 import machine_pb2
 from matchengine.v1.cluster_pb2 import FeatureLevels, StatusRequest, StatusResponse, UpgradeRequest, UpgradeResponse
 from matchengine.v1.cluster_pb2_grpc import ClusterStub
+from matchengine.v1.machine_pb2_grpc import SessionsStub
 from matchengine.wire import raft_admin_pb2 as pb
 from matchengine.wire.raft_admin_pb2_grpc import RaftAdminStub
 
@@ -91,6 +93,35 @@ class Admin:
         members = {(server.id, server.address) for server in ours.servers}
         if theirs.servers and members.isdisjoint((server.id, server.address) for server in theirs.servers):
             raise RefusedError(f"{address} belongs to another cluster; stop it and empty its data directory first")
+
+    async def sessions(self, leader: str, *, client_name: str | None = None) -> list[machine_pb2.SessionInfo]:
+        """The open sessions in the order in which they were opened; only those of ``client_name``, if it is given."""
+        stub, found = SessionsStub(self._channels.get(leader)), list[machine_pb2.SessionInfo]()
+        while True:
+            after = found[-1].number if found else 0
+            request = machine_pb2.ListSessionsRequest(after=after, client_name=client_name)
+            page = await stub.List(request, timeout=ATTEMPT_S)
+            found += page.sessions
+            if not page.more:
+                return found
+
+    async def close_session(self, leader: str, number: int) -> None:
+        """Close the session that :meth:`sessions` tells with this number; RefusedError when it is not open."""
+        await self._close_sessions(leader, machine_pb2.CloseSessionRequest(number=number))
+
+    async def close_sessions_of(self, leader: str, client_name: str) -> int:
+        """Close all sessions of clients with this name; returns how many there were."""
+        return await self._close_sessions(leader, machine_pb2.CloseSessionRequest(client_name=client_name))
+
+    async def _close_sessions(self, leader: str, request: machine_pb2.CloseSessionRequest) -> int:
+        stub = SessionsStub(self._channels.get(leader))
+        try:
+            response: machine_pb2.CloseSessionResponse = await stub.Close(request, timeout=ATTEMPT_S)
+        except grpc.aio.AioRpcError as error:
+            if error.code() in (*_REFUSALS, grpc.StatusCode.NOT_FOUND):
+                raise RefusedError(str(error.details())) from error
+            raise
+        return response.closed
 
     async def add_voter(self, leader: str, server_id: str, address: str) -> int:
         """Make a running node a voter; returns the index of the configuration that says so."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from matchengine.errors import MatchEngineError
@@ -33,18 +34,28 @@ _WHY: Final = {
 
 
 class SessionExpiry:
-    """Looks at the sessions now and then; does nothing without a session table."""
+    """Looks at the sessions now and then; does nothing without a session table.
 
-    def __init__(self, node: Node, idle_s: float) -> None:
+    ``clock`` counts seconds from any beginning, and is never set.
+    """
+
+    def __init__(self, node: Node, idle_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._node = node
         self._idle_s = idle_s
+        self._clock = clock
         self._watch = IdleWatch()
+        self._machine = node.machine if isinstance(node.machine, SessionMachine) else None
+        #: Index of the last entry whose endings have been logged; what a snapshot brings was logged before.
+        self._logged = (
+            max((ending.index for ending in self._machine.endings()), default=0) if self._machine is not None else 0
+        )
         self._task: asyncio.Task[None] | None = None
-        machine = node.machine
-        if isinstance(machine, SessionMachine):
-            node.on_leadership(lambda _leading: self._watch.forget())
-            self._logged = max((ending.index for ending in machine.endings()), default=0)
-            self._task = asyncio.get_running_loop().create_task(self._run(machine))
+        node.on_leadership(lambda _leading: self._watch.forget())
+
+    def start(self) -> None:
+        """Look from now on."""
+        if self._machine is not None:
+            self._task = asyncio.get_running_loop().create_task(self._run(self._machine))
 
     def stop(self) -> None:
         """Look no more."""
@@ -53,26 +64,27 @@ class SessionExpiry:
 
     def idle_s(self) -> dict[int, float]:
         """For how many seconds each session has been idle, as far as this node has seen it while it leads."""
-        machine, now = self._node.machine, time.monotonic()
-        if isinstance(machine, SessionMachine):
-            self._watch.look(machine.last_entries(), now)
+        now = self._clock()
+        if self._machine is not None:
+            self._watch.look(self._machine.last_entries(), now)
         return self._watch.idle_times(now)
 
     async def _run(self, machine: SessionMachine) -> None:
         while True:
             await asyncio.sleep(min(self._idle_s / 10, _LOOK_S))
-            self._log_endings(machine)
-            envelope = self._expiry(machine) if self._node.is_leader else None
-            if envelope is not None:
+            if envelope := self.look(machine):
                 with contextlib.suppress(MatchEngineError):
                     await self._node.propose(envelope)
 
-    def _expiry(self, machine: SessionMachine) -> bytes | None:
-        """The entry that ends idle sessions, if there are any."""
+    def look(self, machine: SessionMachine) -> bytes | None:
+        """Log what has ended; returns the entry that ends idle sessions, if this node leads and there are any."""
+        self._log_endings(machine)
+        if not self._node.is_leader:
+            return None
         if not machine.has_session_rules:
             idle_ns = int(self._idle_s * 1e9)
             return expire_envelope(idle_ns) if machine.has_idle_sessions(idle_ns, time.time_ns()) else None
-        now = time.monotonic()
+        now = self._clock()
         self._watch.look(machine.last_entries(), now)
         idle = self._watch.idle(self._idle_s, now)
         return expire_sessions_envelope(idle) if idle else None

@@ -89,6 +89,7 @@ class Node:
         self._server = grpc.aio.server(options=_SERVER_OPTIONS)
         await self._engine.open()
         self._expiry = SessionExpiry(self, self.config.session_idle_s)
+        self._expiry.start()
         self._running = True
         try:
             await self._serve()
