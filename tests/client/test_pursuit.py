@@ -11,7 +11,7 @@ import pytest
 
 from matchengine.client.commands import LoneCommand, MovedError
 from matchengine.client.contracts import ATTEMPT_S, Failure, NodeStatus, Opened, Slice
-from matchengine.client.errors import SessionExpiredError, SessionRefusedError
+from matchengine.client.errors import SessionClosedError, SessionExpiredError, SessionRefusedError
 from matchengine.client.pursuit import KEEP_ALIVE_S, Pursuit
 from matchengine.client.search import LeaderSearch
 from matchengine.errors import MatchEngineError, RefusedError, UnknownOutcomeError
@@ -188,6 +188,48 @@ def test_a_session_that_is_opened_too_late_is_nobodys(cluster: FakeCluster, purs
     cluster.opens.pop()[1](Opened(7, OK))
     assert not cluster.streams
     assert not pursuit.commands.session_id
+
+
+def test_a_session_whose_number_is_taken_is_opened_again(cluster: FakeCluster, pursuit: Pursuit[bytes, str]) -> None:
+    pursuit.begin()
+    cluster.tell("a", LEADS)
+    cluster.polls.clear()
+    cluster.opens.pop()[1](Opened(0, SessionStatus.ID_TAKEN))
+    assert not cluster.errors
+    cluster.passes(1.0)
+    cluster.tell("b", LEADS)
+    cluster.opens.pop()[1](Opened(7, OK))
+    assert pursuit.is_conversing
+
+
+def test_a_refused_session_ends_with_the_clusters_words(cluster: FakeCluster, pursuit: Pursuit[bytes, str]) -> None:
+    pursuit.begin()
+    cluster.tell("a", LEADS)
+    cluster.opens.pop()[1](Opened(0, SessionStatus.TOO_MANY_OF_NAME, "1024 sessions are open under 'desk'"))
+    ((error, _),) = cluster.errors
+    assert isinstance(error, SessionRefusedError)
+    assert str(error) == "session: 1024 sessions are open under 'desk'"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "words"),
+    [
+        (SessionStatus.UNKNOWN_SESSION, SessionExpiredError, "the cluster no longer knows this session"),
+        (SessionStatus.EXPIRED, SessionExpiredError, "this session was idle for too long and has expired"),
+        (SessionStatus.EVICTED, SessionClosedError, "the cluster closed this session: unacknowledged answers had to"),
+        (SessionStatus.ENDED_BY_OPERATOR, SessionClosedError, "an operator closed this session"),
+    ],
+)
+def test_a_session_that_has_ended_says_why(
+    cluster: FakeCluster, conversing: Pursuit[bytes, str], status: SessionStatus, kind: type[Exception], words: str
+) -> None:
+    send(conversing, "one")
+    conversing.take(cluster.streams[0], 1, status, None)
+    ((error, tickets),) = cluster.errors
+    assert type(error) is kind
+    assert str(error).startswith(words)
+    assert str(error).endswith("whether its unacknowledged commands took effect is unknown")
+    assert tickets == ["one"]
 
 
 @pytest.mark.parametrize(

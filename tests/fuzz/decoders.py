@@ -25,6 +25,7 @@ from matchengine.exchange.engine import MatchingEngine
 from matchengine.exchange.instruments import Instrument
 from matchengine.exchange.layout import NewerLayoutError
 from matchengine.exchange.state_machine import ExchangeStateMachine
+from matchengine.levels import Levels
 from matchengine.raft.configuration import decode_configuration, encode_configuration
 from matchengine.raft.messages import (
     AppendEntries,
@@ -49,13 +50,18 @@ from matchengine.service.errors import InvalidArgumentError
 from matchengine.service.instruments import pack_instrument
 from matchengine.service.translation import Translator
 from matchengine.sessions import (
+    LastEntry,
     SessionMachine,
     close_envelope,
     command_envelope,
     decode_answer,
+    end_named_envelope,
+    end_session_envelope,
     expire_envelope,
+    expire_sessions_envelope,
     keep_alive_envelope,
     open_envelope,
+    raise_levels_envelope,
 )
 from matchengine.state_machine import NewerVersionError
 from matchengine.storage import frames
@@ -283,6 +289,23 @@ def _busy_sessions() -> SessionMachine:
     return machine
 
 
+def _bounded_sessions() -> SessionMachine:
+    """At library level 1, with a session that has ended."""
+    machine = SessionMachine(_Tape())
+    machine.inner.data = b"inner"
+    envelopes = (
+        raise_levels_envelope(Levels(1, 0)),
+        open_envelope("me", 1),
+        open_envelope("", 2**64 - 1),
+        end_named_envelope(""),
+        open_envelope("", 7),
+        command_envelope(1, 1, 0, b"A"),
+        command_envelope(1, 2, 1, b"B"),
+    )
+    machine.apply([Entry(number, 1, data=data, appended_at=number) for number, data in enumerate(envelopes, 1)])
+    return machine
+
+
 def _session_snapshot(data: bytes) -> None:
     machine = SessionMachine(_Tape())
     machine.restore([data[:7], data[7:]])
@@ -298,7 +321,11 @@ def _session_snapshot(data: bytes) -> None:
 
 
 def _session_entry(data: bytes) -> None:
-    machine = _busy_sessions()
+    for machine in (_busy_sessions(), _bounded_sessions()):
+        _take_entry(machine, data)
+
+
+def _take_entry(machine: SessionMachine, data: bytes) -> None:
     stamp = int.from_bytes(data[-9:], "little", signed=True)
     (answer,) = machine.apply([Entry(9, 1, data=data, appended_at=stamp)])
     decode_answer(answer)
@@ -591,7 +618,11 @@ DECODERS: dict[str, Decoder] = {
         (ValueError,),
         (b'[{"id":"a","address":"h:1"},{"id":"b","address":"h:2","non_voter":true}]', b'["h:1","h:2"]'),
     ),
-    "session snapshot": Decoder(_session_snapshot, (ValueError,), (b"".join(_busy_sessions().snapshot()),)),
+    "session snapshot": Decoder(
+        _session_snapshot,
+        (ValueError, NewerVersionError),
+        (b"".join(_busy_sessions().snapshot()), b"".join(_bounded_sessions().snapshot())),
+    ),
     "session entry": Decoder(
         _session_entry,
         (NewerVersionError,),
@@ -602,6 +633,9 @@ DECODERS: dict[str, Decoder] = {
             close_envelope(2),
             keep_alive_envelope(1),
             expire_envelope(1),
+            expire_sessions_envelope([LastEntry(1, 7), LastEntry(7, 5)]),
+            end_session_envelope(2),
+            end_named_envelope("me"),
         ),
     ),
     "session answer": Decoder(_answer, (ValueError,), (b"\1\1\0\0" + bytes(8) + b"payload",)),

@@ -4,8 +4,12 @@ import json
 import signal
 import subprocess
 
+import grpc
 import pytest
 from tests.integration.conftest import COMMAND, ENVIRONMENT, PATIENCE_S
+
+from matchengine.v1.machine_pb2 import SESSION_STATUS_ENDED_BY_OPERATOR, KeepAliveRequest, OpenSessionRequest
+from matchengine.v1.machine_pb2_grpc import SessionsStub
 
 pytestmark = pytest.mark.integration
 
@@ -76,6 +80,29 @@ def test_a_member_is_removed_on_the_command_line(start_node, matchengine):
     assert matchengine("member", "add", "nodeB", start_node("nodeB").address, *here).code == 0
     assert "nodeB is not a member since index" in matchengine("member", "remove", "nodeB", *here).out
     assert [each["id"] for each in matchengine("member", "list", *here, "--json").last["servers"]] == ["nodeA"]
+
+
+def test_sessions_are_listed_and_closed_on_the_command_line(start_node, matchengine):
+    node = start_node("nodeA", "--bootstrap").leads()
+    here = ("--addresses", node.address)
+    with grpc.insecure_channel(node.address) as channel:
+        sessions = SessionsStub(channel)
+        opened = [sessions.Open(OpenSessionRequest(client_name=name)) for name in ("desk", "other", "desk")]
+        listed = [json.loads(line) for line in matchengine("session", "list", *here, "--json").out.splitlines()]
+        assert [each["client_name"] for each in listed] == ["desk", "other", "desk"]
+        assert not {str(session.session_id) for session in opened} & {str(each["number"]) for each in listed}
+        first, number = opened[0].session_id, str(listed[0]["number"])
+        assert matchengine("session", "close", number, *here).out == "1 session closed\n"
+        assert sessions.KeepAlive(KeepAliveRequest(session_id=first)).status == SESSION_STATUS_ENDED_BY_OPERATOR
+    again = matchengine("session", "close", number, *here)
+    assert (again.code, again.err) == (1, f"matchengine: number: no session {number} is open\n")
+    assert matchengine("session", "close", "--name", "desk", *here, "--json").last == {"closed": 1}
+    nobody = matchengine("session", "close", "--name", "desk", *here)
+    assert (nobody.code, nobody.err) == (1, "matchengine: name: no session of a client 'desk' is open\n")
+    table = matchengine("session", "list", *here)
+    assert table.code == 0
+    assert "other" in table.out
+    assert max(map(len, table.out.splitlines())) <= 80
 
 
 REJECTS = [
