@@ -411,7 +411,7 @@ def test_an_open_session_with_room_is_refused_nothing():
     log.command(session, 1)
     assert log.machine.refusal(session, 2, 0) is S.OK
     assert log.machine.refusal(session, 9, 0) is S.OK, "what comes before it may be on its way"
-    assert log.machine.refusal(99, 1, 0) is S.OK, "it may have been opened by an entry that is not applied here"
+    assert log.machine.refusal(99, 1, 0) is S.UNKNOWN_SESSION
 
 
 def test_a_full_session_is_refused_unless_the_request_acknowledges_enough():

@@ -28,10 +28,10 @@ class Numbered(Protocol):
 async def propose_command(node: Node, request: Numbered, command: bytes) -> asyncio.Future[Outcome]:
     """Propose one command of a session; a refusal that stands already is the outcome of an entry that there is not."""
     session_id, sequence, acknowledged = request.session_id, request.sequence, request.acknowledged
-    machine = _leading_machine(node)
-    if machine is not None:
-        status = machine.refusal(session_id, sequence, acknowledged)
-        if status is SessionStatus.OK and machine.standing(session_id) is not SessionStatus.OK:
+    machine = cast("SessionMachine", node.machine)
+    status = machine.refusal(session_id, sequence, acknowledged)
+    if status is not SessionStatus.OK and _is_heard(node):
+        if status is SessionStatus.UNKNOWN_SESSION:
             status = await session_standing(node, session_id)
         if status is not SessionStatus.OK:
             return _refused(status)
@@ -40,9 +40,9 @@ async def propose_command(node: Node, request: Numbered, command: bytes) -> asyn
 
 async def session_standing(node: Node, session_id: int) -> SessionStatus:
     """OK unless it is certain that the session is not open, else what is known of its end."""
-    machine = _leading_machine(node)
-    if machine is None:
+    if not _is_heard(node):
         return SessionStatus.OK
+    machine = cast("SessionMachine", node.machine)
     status = machine.standing(session_id)
     if status is SessionStatus.UNKNOWN_SESSION:
         await node.read_index()
@@ -52,9 +52,9 @@ async def session_standing(node: Node, session_id: int) -> SessionStatus:
 
 async def opening_refusal(node: Node, client_name: str) -> SessionStatus:
     """OK unless it is certain that no session of this name can be opened now, else why."""
-    machine = _leading_machine(node)
-    if machine is None:
+    if not _is_heard(node):
         return SessionStatus.OK
+    machine = cast("SessionMachine", node.machine)
     status = machine.room(client_name)
     if status is not SessionStatus.OK:
         await node.read_index()
@@ -62,10 +62,9 @@ async def opening_refusal(node: Node, client_name: str) -> SessionStatus:
     return status
 
 
-def _leading_machine(node: Node) -> SessionMachine | None:
-    """The machine of a node whose word counts; what others would refuse is told by the attempt to propose."""
-    machine = cast("SessionMachine", node.machine)
-    return machine if node.is_leader and node.machine_is_readable else None
+def _is_heard(node: Node) -> bool:
+    """Whether the node's word counts: what others would refuse is told by the attempt to propose."""
+    return node.is_leader and node.machine_is_readable
 
 
 def _refused(status: SessionStatus) -> asyncio.Future[Outcome]:

@@ -75,12 +75,12 @@ class SessionMachine:
     def refusal(self, session_id: int, sequence: int, acknowledged: int) -> SessionStatus:
         """What a command would be refused with, whatever is in the log behind the applied entries; OK if that is open.
 
-        An entry of the same client on its way acknowledges no more than this one does.
+        UNKNOWN_SESSION is open as well: an entry that is not applied here may have opened the session.  An entry of
+        the same client on its way acknowledges no more than this one does.
         """
         session = self._table.sessions.get(session_id)
         if session is None:
-            status = self._table.missing(session_id)
-            return SessionStatus.OK if status is SessionStatus.UNKNOWN_SESSION else status
+            return self._table.missing(session_id)
         if not self._table.is_full_with(len(session.answers), session.answer_bytes) or sequence <= session.last:
             return SessionStatus.OK
         full = self._table.is_full_with(*session.held_beyond(acknowledged))
