@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from matchengine.testing.simulator import services
+from matchengine.testing.simulator import Plan, run, services
 from matchengine.testing.simulator.host import End
 from matchengine.testing.simulator.workloads import ExchangeWorkload
 from matchengine.testing.simulator.world import World
@@ -39,3 +39,8 @@ def test_answers_in_slices_survive_leaders_that_die_among_them(monkeypatch: pyte
             leader.start()
             kills += 1
     assert world.counts["answers continued"] >= 5
+
+
+def test_a_restored_state_is_not_compared_half_way_through_the_next_command() -> None:
+    """In this run a node begins a long command before the checkers look at what it has restored."""
+    assert run(Plan(257832305573, 5600)).failure is None

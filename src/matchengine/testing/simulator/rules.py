@@ -172,7 +172,8 @@ class StateMachineSafety(Checker):
         self.world.timeline.after(0, process.enter, self._compare_restored, process)
 
     def _compare_restored(self, process: Process) -> None:
-        if not process.core.log.restoring:
+        # A command that was begun since then is part of the state, and not of what has been applied.
+        if process.replica.machine_is_readable:
             self._compare(process, process.replica.applied)
 
     def _compare(self, process: Process, index: Index) -> None:
