@@ -52,10 +52,13 @@ def told(plan: Plan, workload: Workload | None = None) -> list[str]:
 
 def test_a_failure_is_told_with_its_command_and_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RaftLog, "is_up_to_date", always)
-    lines = told(Plan(seed=4, steps=8000, faults=(Fault.PARTITION, Fault.KILL, Fault.PAUSE, Fault.ONE_WAY)))
-    assert lines[0].startswith("seed 4 FAILED at step ")
-    assert lines[1] == "again:  matchengine simulate --seed 4 --steps 8000 --faults partition,kill,pause,one-way"
-    assert lines[2].startswith("shrunk: matchengine simulate --seed 4 --steps ")
+    kinds = (Fault.PARTITION, Fault.KILL, Fault.PAUSE, Fault.ONE_WAY)
+    plan = next(p for p in (Plan(seed, 8000, 3, kinds) for seed in range(20)) if run(p).failure)
+    lines = told(plan)
+    words = f"matchengine simulate --seed {plan.seed} --steps"
+    assert lines[0].startswith(f"seed {plan.seed} FAILED at step ")
+    assert lines[1] == f"again:  {words} 8000 --nodes 3 --faults partition,kill,pause,one-way"
+    assert lines[2].startswith(f"shrunk: {words} ")
     head = next(line for line in lines if line.startswith("        time  "))
     assert head.split()[:4] == ["time", "n1", "n2", "n3"]
     assert "FAILED: leader completeness" in lines[-1]
@@ -63,7 +66,7 @@ def test_a_failure_is_told_with_its_command_and_its_trace(monkeypatch: pytest.Mo
 
 def test_a_failure_of_another_machine_is_told_with_a_call_that_repeats_it() -> None:
     """The command line would run the exchange, where nothing fails."""
-    plan = next(p for p in (Plan(seed, 5000) for seed in range(20)) if run(p, ForgetfulWorkload()).failure)
+    plan = next(p for p in (Plan(seed, 5000) for seed in range(40)) if run(p, ForgetfulWorkload()).failure)
     lines = told(plan, ForgetfulWorkload())
     calls = [line.partition(":")[2].strip() for line in lines[1:3]]
     assert calls[0] == f"run(Plan(seed={plan.seed}, steps=5000), ForgetfulWorkload())"

@@ -19,11 +19,11 @@ from matchengine.testing.simulator.simulation import Plan, run
 ROOT = Path(__file__).resolve().parents[2]
 TRACE_OF = Plan(seed=5, steps=6000)
 #: Every machine and Python version must find this.  It changes with what the nodes do, and then only.
-TRACE_HASH = "1ad091baaa743046"
+TRACE_HASH = "9cb4763354150be6"
 
 
-@pytest.mark.parametrize("seed", range(12))
-@pytest.mark.parametrize("nodes", [3, 5])
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("nodes", [0, 3, 5])
 def test_every_rule_holds(seed: int, nodes: int) -> None:
     plan = Plan(seed=1000 * nodes + seed, steps=8000, nodes=nodes)
     assert run(plan).failure is None, command(plan)

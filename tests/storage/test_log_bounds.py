@@ -56,8 +56,8 @@ def test_an_entry_larger_than_a_segment_gets_a_file_of_its_size(log, tmp_path, m
     assert used(tmp_path) <= 3 * (64 * 1024 + SEGMENT_BYTES)
 
 
-def test_a_huge_batch_becomes_several_frames(log, tmp_path, make_entries, monkeypatch):
-    monkeypatch.setattr("matchengine.storage.log.FRAME_BODY_BYTES", 1000)
+def test_a_huge_batch_becomes_several_frames(log, make_entries, monkeypatch):
+    monkeypatch.setattr(log, "_frame_bytes", 1000)
     entries = make_entries(1, 40, size=300)
     log.append(entries)
     log.sync()

@@ -53,7 +53,7 @@ def simulate(
     steps
         Events under faults; then the faults end and the cluster has to recover.
     nodes
-        Voters at the start.
+        Voters at the start; 0 for as many as the seed says.
     faults
         Kinds of faults, separated by commas; "none" for none, nothing for all.
     keep
@@ -69,8 +69,8 @@ def simulate(
 
     """
     require_fresh()
-    if not 1 <= nodes <= 9:
-        raise ValueError(f"nodes: {nodes} is not from 1 to 9")
+    if not 0 <= nodes <= 9:
+        raise ValueError(f"nodes: {nodes} is not from 0 to 9")
     plan = Plan(seed if seed is not None else secrets.randbits(40), steps, nodes, _kinds(faults), _numbers(keep))
     if seed is None:
         return _run_many(plan, seconds, max(1, workers), json=json)

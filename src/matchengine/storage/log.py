@@ -43,7 +43,8 @@ class SegmentedLog:
     """A :class:`~matchengine.storage.contracts.LogStore`; not for use by several threads at once.
 
     ``segment_bytes`` is the length of a segment file; a frame that is longer gets a file of its
-    own size.  ``sync_ns`` holds the durations of the last syncs in nanoseconds.
+    own size.  ``frame_bytes`` bounds what one frame holds, one entry at least.  ``sync_ns`` holds the durations of
+    the last syncs in nanoseconds.
 
     ``end`` was loaded, unless the log is new; an entry that it names and that is not there was lost, and opening
     raises CorruptionError, but for one up to ``covered()``, which a snapshot holds.
@@ -58,6 +59,7 @@ class SegmentedLog:
         *,
         covered: Callable[[], Index],
         segment_bytes: int = SEGMENT_BYTES,
+        frame_bytes: int = FRAME_BODY_BYTES,
         new_salt: Callable[[], int] = random_salt,
     ) -> None:
         self._fs = fs
@@ -66,6 +68,7 @@ class SegmentedLog:
         self._end = end
         self._covered = covered
         self._segment_bytes = segment_bytes
+        self._frame_bytes = frame_bytes
         self._new_salt = new_salt
         self._pending: list[Entry] = []
         self._handle: int | None = None
@@ -163,7 +166,7 @@ class SegmentedLog:
     def sync(self) -> None:
         """See :class:`~matchengine.storage.contracts.LogStore`; without new entries, nothing to do."""
         with self._fuse.guard(f"writing the log in {self._directory}"):
-            for batch in _batches(self._pending):
+            for batch in _batches(self._pending, self._frame_bytes):
                 self._write(batch)
             self._pending.clear()
 
@@ -275,12 +278,12 @@ class SegmentedLog:
             self._handle = None
 
 
-def _batches(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
-    """Cut into runs of at most FRAME_BODY_BYTES, of one entry at least."""
+def _batches(entries: Sequence[Entry], frame_bytes: int) -> Iterator[Sequence[Entry]]:
+    """Cut into runs of at most ``frame_bytes``, of one entry at least."""
     start = size = 0
     for number, entry in enumerate(entries):
         size += frames.entry_bytes(entry)
-        if size > FRAME_BODY_BYTES and number > start:
+        if size > frame_bytes and number > start:
             yield entries[start:number]
             start, size = number, frames.entry_bytes(entry)
     if start < len(entries):

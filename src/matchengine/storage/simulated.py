@@ -46,6 +46,12 @@ class _File:
         self.durable = b""
         self.stranded: set[int] = set()
 
+    def copy(self) -> _File:
+        """The same bytes, durable or not."""
+        twin = _File()
+        twin.data, twin.durable, twin.stranded = self.data.copy(), self.durable, self.stranded.copy()
+        return twin
+
     def sync(self) -> None:
         """Everything is durable, but for what an earlier sync has failed to write."""
         if not self.stranded:
@@ -112,6 +118,26 @@ class SimulatedFileSystem:
         self._read_only: set[int] = set()
         self._locked: dict[int, _File] = {}
         self._next_handle = 1
+
+    def copy(self) -> SimulatedFileSystem:
+        """The same files as they are now, for whoever wants to know what a power loss would leave; without a fault."""
+        twin = SimulatedFileSystem()
+        known: dict[int, _File] = {}
+
+        def copied(file: _File) -> _File:
+            if id(file) not in known:
+                known[id(file)] = file.copy()
+            return known[id(file)]
+
+        twin._names = {path: copied(file) for path, file in self._names.items()}
+        twin._durable_names = {path: copied(file) for path, file in self._durable_names.items()}
+        twin._pending = [
+            tuple((path, None if file is None else copied(file)) for path, file in renaming)
+            for renaming in self._pending
+        ]
+        twin._directories = self._directories.copy()
+        twin._pending_directories = self._pending_directories.copy()
+        return twin
 
     def end_process(self) -> None:
         """Forget handles and locks; what was written stays, synced or not."""

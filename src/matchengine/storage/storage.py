@@ -13,7 +13,7 @@ from matchengine.raft.types import Entry, HardState, Index, Restored, SnapshotMe
 from matchengine.storage.contracts import REJOIN, CorruptionError, DataDirError, StorageError
 from matchengine.storage.data_dir import DataDir
 from matchengine.storage.files import FileSystem, Fuse, OsFileSystem
-from matchengine.storage.log import SEGMENT_BYTES, SegmentedLog, is_absent, random_salt
+from matchengine.storage.log import FRAME_BODY_BYTES, SEGMENT_BYTES, SegmentedLog, is_absent, random_salt
 from matchengine.storage.log_end import LogEnd
 from matchengine.storage.peers_file import PeersFile
 from matchengine.storage.snapshots import RETAIN, SnapshotFiles
@@ -148,6 +148,7 @@ def open_storage(
     *,
     create: bool = True,
     segment_bytes: int = SEGMENT_BYTES,
+    frame_bytes: int = FRAME_BODY_BYTES,
     retain_snapshots: int = RETAIN,
     new_salt: Callable[[], int] = random_salt,
     fs: FileSystem | None = None,
@@ -177,6 +178,7 @@ def open_storage(
             end,
             covered=lambda: _covered(snapshots),
             segment_bytes=segment_bytes,
+            frame_bytes=frame_bytes,
             new_salt=new_salt,
         )
         if not data_dir.is_complete:

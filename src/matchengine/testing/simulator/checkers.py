@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from matchengine.errors import MatchEngineError
+from matchengine.raft.messages import Request, Response
 from matchengine.raft.ready import SoftState, Write
-from matchengine.raft.types import Entry, Index, Restored, Role
+from matchengine.raft.types import Entry, Index, Restored, Role, ServerId
 from matchengine.sessions import SessionAnswer
 from matchengine.storage.contracts import StorageError
 from matchengine.testing.simulator.invariants import COMMITTED_IN_ORDER, Claims, InvariantError, Seen, View
+from matchengine.testing.simulator.moments import Moment
 from matchengine.testing.simulator.oracle import Oracle
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
 _HOOKS: Final = (
     "started",
+    "imagined",
     "voted",
     "ticked",
     "changed",
@@ -35,6 +39,10 @@ _HOOKS: Final = (
     "read",
     "stopped",
     "refused",
+    "sent",
+    "answered",
+    "confirmed",
+    "over",
 )
 
 
@@ -67,6 +75,8 @@ class Checkers:
         self._applied = self._hooks["applied"]
         self._changed = self._hooks["changed"]
         self._ticked = self._hooks["ticked"]
+        self._sent = self._hooks["sent"]
+        self._answered = self._hooks["answered"]
 
     # --- a process's life ------------------------------------------------------------------
 
@@ -77,6 +87,10 @@ class Checkers:
         self.seen.vote(process.id, restored.hard_state)
         view = process.view = View()
         view.term = restored.hard_state.term
+
+    def imagined(self, process: Process, restored: Restored) -> None:
+        """``process`` would find ``restored`` if the power went now."""
+        self._tell("imagined", process, restored)
 
     def ended(self, process: Process) -> None:
         """``process`` is no more."""
@@ -104,6 +118,18 @@ class Checkers:
         """A tick has passed for ``process``."""
         for hook in self._ticked:
             hook(process)
+
+    # --- messages --------------------------------------------------------------------------
+
+    def sent(self, process: Process, request: Request) -> None:
+        """A request of ``process`` leaves."""
+        for hook in self._sent:
+            hook(process, request)
+
+    def answered(self, process: Process, sender: ServerId, request: Request, response: Response) -> None:
+        """The answer of ``process`` to ``sender`` leaves."""
+        for hook in self._answered:
+            hook(process, sender, request, response)
 
     # --- the disk --------------------------------------------------------------------------
 
@@ -140,8 +166,23 @@ class Checkers:
         self._note_commit(process, view.commit)
         for hook in self._changed:
             hook(process, view)
+        self._note_moments(process, view)
         view.role, view.term, view.commit = core.role, core.term, log.commit
         view.last_index, view.last_term = log.last_index, log.last_term
+
+    def _note_moments(self, process: Process, view: View) -> None:
+        """Tell those who lie in wait."""
+        comes, host, log = self.world.traps.comes, process.host, process.core.log
+        if log.last_index < view.last_index:
+            comes(Moment.RESTORING if log.restoring else Moment.TRUNCATED, host)
+        elif log.restoring and log.last_index > view.last_index:
+            comes(Moment.RESTORING, host)
+        if process.core.role is not Role.LEADER:
+            return
+        if log.commit > view.commit and log.term(view.commit) != log.term(log.commit) == process.core.term:
+            comes(Moment.FIRST_COMMIT, host)
+        if log.last_index > view.last_index and process.core.membership.latest_index > max(view.last_index, log.commit):
+            comes(Moment.CHANGE_PENDING, host)
 
     def _note_commit(self, process: Process, before: Index) -> None:
         log, seen = process.core.log, self.seen
@@ -159,11 +200,11 @@ class Checkers:
             for hook in self._hooks["committed"]:
                 hook(process, found[0])
 
-    def soft_state(self, _process: Process, state: SoftState) -> None:
+    def soft_state(self, process: Process, state: SoftState) -> None:
         """Role, term or leader of a process are new."""
         if state.role is Role.LEADER:
             self.world.count("leaders")
-            self.world.elected(_process.host)
+            self.world.elected(process.host)
 
     # --- the state machine -----------------------------------------------------------------
 
@@ -199,9 +240,14 @@ class Checkers:
         self._tell("read", client, node, query, known, index, answer)
         self._acknowledged = max(self._acknowledged, index)
 
-    def expired(self, _client: Client) -> None:
-        """A client's session has expired."""
-        self.world.count("expired")
+    def confirmed(self, process: Process, begun: int) -> None:
+        """A leader gives an index for a read that began when ``begun`` requests had been sent in all."""
+        self._tell("confirmed", process, begun)
+
+    def over(self, client: Client, error: MatchEngineError) -> None:
+        """A client's session has ended."""
+        self.world.count("sessions over")
+        self._tell("over", client, error)
 
     def _tell(self, hook: str, *args: Any) -> None:
         for listener in self._hooks[hook]:

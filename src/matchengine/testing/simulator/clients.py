@@ -15,7 +15,7 @@ from matchengine.client.contracts import ATTEMPT_S, Failure, NodeStatus, Opened,
 from matchengine.client.errors import SessionRefusedError
 from matchengine.client.pursuit import Pursuit
 from matchengine.errors import BusyError, MatchEngineError, NotLeaderError, RefusedError
-from matchengine.sessions import SessionAnswer, command_envelope
+from matchengine.sessions import SessionAnswer, SessionStatus, command_envelope
 from matchengine.testing.simulator.chance import Chance
 from matchengine.testing.simulator.invariants import PROGRESS
 from matchengine.testing.simulator.services import CommandStream, Reply, Services
@@ -31,17 +31,22 @@ _ALONE: Final = 0.2
 _GIVEN_UP: Final = 0.05
 _GIVEN_UP_S: Final = 1.0
 _PAUSE_S: Final = 0.01
+#: How long a client rests that only its keep-alives keep in the cluster's mind.
+_SLEEP_US: Final = (1 * SECOND, 30 * SECOND)
+#: What a client that sends commands in long bursts may have under way.
+_LONG_WINDOW: Final = 32
 
 
 class Ticket:
     """A command of a client, by its number; ``parts`` are the slices of its answer that are here."""
 
-    __slots__ = ("command", "number", "parts")
+    __slots__ = ("command", "number", "parts", "submitted_at")
 
-    def __init__(self, number: int, command: bytes) -> None:
+    def __init__(self, number: int, command: bytes, submitted_at: int) -> None:
         self.number = number
         self.command = command
         self.parts = b""
+        self.submitted_at = submitted_at
 
 
 class Client:
@@ -54,8 +59,10 @@ class Client:
         self.submitted = 0
         self.answered = 0
         self.sessions = 0
+        #: When it did something in its session last that was answered since, in simulated microseconds.
+        self.used_at = 0
         self._chance = world.stream("client", number)
-        self._window = self._chance.randrange(1, 9)
+        self._window = self._chance.randrange(1, 9) if world.burst < _LONG_WINDOW else _LONG_WINDOW
         self._think_us = world.think_us
         self._session = self._new_session()
         world.timeline.after(self._chance.randrange(0, 500 * MS), self._session.begin)
@@ -82,11 +89,13 @@ class Client:
         """Submit a few commands, now and then."""
         world = self.world
         if not world.is_closing:
-            for _ in range(1 + self._chance.skewed(0, 4)):
+            for _ in range(1 + self._chance.skewed(0, world.burst)):
                 self.submit()
         world.timeline.after(self._rest(), self._think)
 
     def _rest(self) -> int:
+        if self.number == 1 and self.world.sleeps:
+            return self._chance.skewed(*_SLEEP_US)
         return self._chance.skewed(self._think_us // 4, 4 * self._think_us)
 
     def submit(self) -> None:
@@ -94,7 +103,8 @@ class Client:
         if len(self.queue) >= self._window or self._session.is_alone:
             return
         self.submitted += 1
-        ticket = Ticket(self.submitted, self.world.workload.command(self._chance, self.number, self.submitted))
+        command = self.world.workload.command(self._chance, self.number, self.submitted)
+        ticket = Ticket(self.submitted, command, self.world.timeline.now)
         if self.queue.session_id and not self.queue and self._chance.happens(_ALONE):
             self._session.send_alone(ticket)
         else:
@@ -105,13 +115,14 @@ class Client:
     def take(self, ticket: Ticket, sequence: int, answer: SessionAnswer) -> None:
         """A command has its answer."""
         self.answered += 1
+        self.used_at = max(self.used_at, ticket.submitted_at)
         self.world.checkers.acknowledged(self, ticket, sequence, answer)
 
     def over(self, error: MatchEngineError) -> None:
         """The session has ended: what had no answer stays unknown, a new one begins."""
         if isinstance(error, SessionRefusedError):
             self.world.fail(PROGRESS, f"{self.id} was refused: {error}")
-        self.world.checkers.expired(self)
+        self.world.checkers.over(self, error)
         self._session = self._new_session()
         self._session.begin()
 
@@ -202,16 +213,22 @@ class Session:
 
     def open_session(self, address: str, done: Callable[[Opened | Failure], None]) -> None:
         """See :class:`matchengine.client.contracts.Cluster`."""
+        asked_at = self._world.timeline.now
 
         def heard(result: object, error: Exception | None) -> None:
+            if isinstance(result, SessionAnswer):
+                self.client.used_at = asked_at
             done(Opened(result.value, result.status) if isinstance(result, SessionAnswer) else failure(error))
 
         self.call(address, lambda services, reply: services.open_session(self._name, reply), heard)
 
     def keep_alive(self, address: str, session_id: int, done: Callable[[int | Failure], None]) -> None:
         """See :class:`matchengine.client.contracts.Cluster`."""
+        asked_at = self._world.timeline.now
 
         def heard(result: object, error: Exception | None) -> None:
+            if isinstance(result, SessionAnswer) and result.status is SessionStatus.OK:
+                self.client.used_at = max(self.client.used_at, asked_at)
             done(result.status if isinstance(result, SessionAnswer) else failure(error))
 
         self.call(address, lambda services, reply: services.keep_alive(session_id, reply), heard)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SYNCS: Final = frozenset(("fsync", "fdatasync"))
+#: How long a write takes, in microseconds.
+_USUAL_LATENCY: Final = (60, 3_000)
 _TAKES_SPACE: Final = frozenset(("pwrite", "create", "fallocate"))
 
 
@@ -36,11 +38,22 @@ class SimulatedDisk:
         self.files = SimulatedFileSystem()
         self.chance = chance
         self.hangs_until = 0
-        self.latency = (60, 3_000)
+        self.latency = _USUAL_LATENCY
         self._ended = False
         self._calls_left = 0
         self._failing = ""
         self._full = False
+        self._look: Callable[[], None] = lambda: None
+        self._until_look = 0
+
+    def look_in(self, calls: int, look: Callable[[], None]) -> None:
+        """Call ``look`` between two changes or syncs of the process, after so many; it changes nothing."""
+        self._until_look, self._look = calls, look
+        self.files.fault = self._strike
+
+    def be_quick(self) -> None:
+        """Writes take as long as on a good disk."""
+        self.latency = _USUAL_LATENCY
 
     # --- arming ----------------------------------------------------------------------------
 
@@ -69,6 +82,7 @@ class SimulatedDisk:
         self._ended = False
         self._calls_left = 0
         self._failing = ""
+        self._until_look = 0
         self.files.fault = self._strike if self._full else no_fault
 
     def repair(self) -> None:
@@ -96,6 +110,10 @@ class SimulatedDisk:
     def _strike(self, operation: str, path: Path) -> None:
         if self._ended:
             raise PowerLoss
+        if self._until_look:
+            self._until_look -= 1
+            if not self._until_look:
+                self._look()
         if self._calls_left:
             self._calls_left -= 1
             if not self._calls_left:

@@ -11,8 +11,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from matchengine.raft.types import Suffrage
+from matchengine.testing.simulator.ambush import Ambushes
 from matchengine.testing.simulator.chance import Chance
 from matchengine.testing.simulator.host import End
+from matchengine.testing.simulator.moments import Moment
 from matchengine.testing.simulator.timeline import MS, SECOND
 from matchengine.testing.simulator.trace import WORLD
 
@@ -51,12 +53,25 @@ class Fault(StrEnum):
     REJOIN = "rejoin"
     TRANSFER = "transfer"
     SNAPSHOT = "snapshot"
+    HELD = "held"
+    SLOW_DISK = "slow-disk"
+    AMBUSH = "ambush"
+    REFOUND = "refound"
 
 
-ALL: Final = tuple(Fault)
+#: A founder that comes back with an empty disk, and founds a cluster once more, is more than a cluster survives.
+ALL: Final = tuple(kind for kind in Fault if kind is not Fault.REFOUND)
 #: Some seeds have a fault every few milliseconds, others one in several seconds.
 _GAPS_US: Final = (100 * MS, 400 * MS, 1500 * MS, 4000 * MS)
 _ENDS: Final = tuple(End)
+_THEMES: Final = (
+    (),
+    (Fault.AMBUSH, Fault.KILL, Fault.PARTITION, Fault.PAUSE),
+    (Fault.AMBUSH, Fault.AMBUSH, Fault.MEMBERSHIP, Fault.MEMBERSHIP, Fault.TRANSFER, Fault.PARTITION),
+    (Fault.AMBUSH, Fault.AMBUSH, Fault.SNAPSHOT, Fault.PARTITION, Fault.BROKEN_STREAM),
+    (Fault.AMBUSH, Fault.HELD, Fault.DELAY, Fault.SLOW_LINK, Fault.SLOW_DISK),
+    (Fault.AMBUSH, Fault.POWER, Fault.KILL, Fault.SNAPSHOT),
+)
 #: About so many calls to the disk a start makes that finds files of an older version.
 _STARTING_CALLS: Final = 28
 
@@ -72,6 +87,9 @@ class Schedule:
         self._gap = chance.choice(_GAPS_US)
         # Not all kinds at once: some bugs need one kind of trouble again and again, and quiet otherwise.
         self._kinds = chance.sample(kinds, chance.randrange(1, len(kinds) + 1)) if kinds else []
+        # Some seeds are about one part of the product, and most of their faults are of its kinds.
+        theme = [kind for kind in chance.choice(_THEMES) if kind in kinds]
+        self._kinds += theme * (1 + len(self._kinds) // 4)
         self._chance = chance
         self._faults = Faults(world)
         #: What has happened: number, moment, description.
@@ -101,6 +119,7 @@ class Schedule:
     def stop(self) -> None:
         """No more faults, and those that last are over."""
         self._active = False
+        self._faults.are_on = False
         self._faults.end_all()
 
 
@@ -109,6 +128,8 @@ class Faults:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self.are_on = True
+        self._ambushes = Ambushes(world, self)
         self._strikes: dict[Fault, Callable[[Chance], str]] = {
             Fault.DELAY: self._delay,
             Fault.LOSS: self._loss,
@@ -137,6 +158,10 @@ class Faults:
             Fault.REJOIN: world.operator.rejoin,
             Fault.TRANSFER: world.operator.transfer,
             Fault.SNAPSHOT: world.operator.snapshot,
+            Fault.HELD: self._held,
+            Fault.SLOW_DISK: self._slow_disk,
+            Fault.AMBUSH: self._ambushes.lie_in_wait,
+            Fault.REFOUND: world.operator.refound,
         }
 
     def strike(self, kind: Fault, chance: Chance) -> str:
@@ -146,11 +171,13 @@ class Faults:
     def end_all(self) -> None:
         """Nothing is wrong any more."""
         world = self._world
+        world.traps.clear()
         world.network.weather.calm()
         world.snapshot_breaks = 0.0
         for host in world.hosts.values():
             host.resume()
             host.disk.hangs_until = 0
+            host.disk.be_quick()
             host.disk.repair()
             host.disk.disarm()
             host.down_until = 0
@@ -204,7 +231,7 @@ class Faults:
             side = others if chance.happens(0.5) else group
             likely = chance.choice((0.5, 1.0))
             side |= {client.id for client in world.clients if chance.happens(likely)}
-        self._cut(chance, [(a, b) for a in sorted(group) for b in sorted(others)], both_ways=both_ways)
+        self.cut(chance, [(a, b) for a in sorted(group) for b in sorted(others)], both_ways=both_ways)
         arrow = "|" if both_ways else "cannot reach"
         return f"{', '.join(sorted(group))} {arrow} {', '.join(sorted(others))}"
 
@@ -222,14 +249,59 @@ class Faults:
         names = list(self._world.hosts)
         pairs = [(a, b) for a in names for b in names if a < b]
         cut = chance.sample(pairs, chance.randrange(1, max(2, len(pairs) // 2)))
-        self._cut(chance, cut, both_ways=True)
+        self.cut(chance, cut, both_ways=True)
         return ", ".join(f"{a} | {b}" for a, b in cut)
 
-    def _cut(self, chance: Chance, pairs: list[tuple[str, str]], *, both_ways: bool) -> None:
+    def cut(self, chance: Chance, pairs: list[tuple[str, str]], *, both_ways: bool) -> None:
+        """These pairs do not reach each other for a while."""
         weather = self._world.network.weather
         cut = set(pairs) | ({(b, a) for a, b in pairs} if both_ways else set())
         weather.cut |= cut
         self._later(chance.skewed(200 * MS, 8 * SECOND), weather.heal, cut)
+
+    def _held(self, chance: Chance) -> str:
+        """What is said to one node, or between one pair, is held up and arrives at once: TCP after a loss."""
+        names = list(self._world.hosts)
+        leader = self._world.leader()
+        if leader is not None and len(names) > 1 and chance.happens(0.3):
+            followers = [host for host in self._world.hosts.values() if host is not leader]
+            return self._appends_behind_snapshot(leader, chance.choice(followers), chance)
+        to = leader.id if leader is not None and chance.happens(0.6) else chance.choice(names)
+        others = [name for name in names if name != to]
+        if not others:
+            return ""
+        said_by = others if chance.happens(0.6) else [chance.choice(others)]
+        return self.hold([(name, to) for name in said_by], chance)
+
+    def _appends_behind_snapshot(self, leader: Host, host: Host, chance: Chance) -> str:
+        """Appends arrive so late that the leader sends a snapshot meanwhile, whose bytes arrive later still."""
+        world = self._world
+        until = world.timeline.now + chance.randrange(900 * MS, 2500 * MS)
+        world.network.hold_appends(leader.id, host.id, until)
+
+        def stall(at: Host) -> None:
+            if at is host:
+                world.network.weather.held[leader.id, host.id] = until + 300 * MS
+                self._later(max(0, until - world.timeline.now) + 100 * MS, self._take_snapshot, host)
+
+        if world.traps.has_room(Moment.SNAPSHOT_COMING):
+            world.traps.add(Moment.SNAPSHOT_COMING, stall)
+        return f"appends {leader.id} -> {host.id}, and a snapshot behind them"
+
+    @staticmethod
+    def _take_snapshot(host: Host) -> None:
+        if host.process is not None:
+            host.process.enter(host.process.replica.snapshot, lambda _meta, _error: None)
+
+    def hold(self, pairs: list[tuple[str, str]], chance: Chance) -> str:
+        """What these pairs say arrives late, all at once."""
+        if not pairs:
+            return ""
+        duration = chance.choice((60, 120, 180, 400, 900)) * MS
+        until = self._world.timeline.now + duration
+        for pair in pairs:
+            self._world.network.weather.held[pair] = until
+        return f"{', '.join(f'{a} -> {b}' for a, b in pairs)} for {duration // MS} ms"
 
     def _slow_link(self, chance: Chance) -> str:
         weather = self._world.network.weather
@@ -264,17 +336,18 @@ class Faults:
         return chance.choice(running) if running else None
 
     def _kill(self, chance: Chance) -> str:
-        return self._end(self._victim(chance), chance, End.KILLED)
+        return self.end(self._victim(chance), chance, End.KILLED)
 
     def _power(self, chance: Chance) -> str:
         if chance.happens(0.2):
             return self._blackout(chance)
-        return self._end(self._victim(chance), chance, End.POWER)
+        return self.end(self._victim(chance), chance, End.POWER)
 
-    def _end(self, host: Host | None, chance: Chance, end: End) -> str:
-        if host is None:
+    def end(self, host: Host | None, chance: Chance, end: End, *, soon: bool = False) -> str:
+        """A process ends at once or at a call to its disk; ``soon``: at one of its very next ones."""
+        if host is None or (soon and host.process is None):
             return ""
-        calls = 0 if chance.happens(0.4) else chance.skewed(1, 40)
+        calls = 0 if chance.happens(0.4) else chance.skewed(1, 8 if soon else 40)
         host.down_until = self._world.timeline.now + chance.skewed(10 * MS, 5 * SECOND)
         host.end_soon(end, calls)
         return f"{host.id} {end.value}" + (f" at its {calls}. call to the disk from now" if calls else "")
@@ -326,7 +399,7 @@ class Faults:
         host = self._victim(chance)
         if host is None or host.is_damaged:
             return ""
-        ending = self._end(host, chance, chance.choice(_ENDS))
+        ending = self.end(host, chance, chance.choice(_ENDS))
         upsets = [
             (chance.choice(_ENDS), chance.randrange(1, _STARTING_CALLS)) for _ in range(chance.choice((0, 1, 1, 2)))
         ]
@@ -382,6 +455,18 @@ class Faults:
         host.disk.fill()
         self._later(chance.skewed(500 * MS, 6 * SECOND), host.disk.repair)
         return f"{host.id} has no space left"
+
+    def _slow_disk(self, chance: Chance) -> str:
+        if chance.happens(0.4):  # they share a storage
+            return ", ".join(self.slow_down(host, chance) for host in self._world.hosts.values())
+        host = self._victim(chance)
+        return "" if host is None else self.slow_down(host, chance)
+
+    def slow_down(self, host: Host, chance: Chance) -> str:
+        """Every write takes about as long as an election, or a good part of that."""
+        host.disk.latency = chance.choice(((5 * MS, 60 * MS), (20 * MS, 250 * MS)))
+        self._later(chance.skewed(500 * MS, 5 * SECOND), host.disk.be_quick)
+        return f"{host.id}: up to {host.disk.latency[1] // MS} ms for a write"
 
     def _hanging_disk(self, chance: Chance) -> str:
         host = self._victim(chance)

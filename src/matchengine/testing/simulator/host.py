@@ -17,6 +17,7 @@ from matchengine.storage.simulated import PowerLoss, SimulatedFileSystem
 from matchengine.storage.storage import open_storage
 from matchengine.testing.simulator.disk import SimulatedDisk
 from matchengine.testing.simulator.invariants import CLEAR_STOP
+from matchengine.testing.simulator.moments import Moment
 from matchengine.testing.simulator.process import Process
 from matchengine.testing.simulator.version_1 import as_version_1
 
@@ -45,6 +46,7 @@ class Host:
         self.id = server_id
         self.address = address or f"{server_id}:1"
         self.disk = SimulatedDisk(world.stream("disk", server_id))
+        self.disk.latency = world.disk_latency
         self.process: Process | None = None
         self.paused = False
         self.backlog: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
@@ -93,6 +95,7 @@ class Host:
             self._refused(process, error)
         else:
             self.world.note(self.id, "starts")
+            self.world.traps.comes(Moment.STARTED, self)
 
     def _meet_old_files(self) -> None:
         """If the program before was an older one, the files are as that had written them.
@@ -151,12 +154,16 @@ class Host:
         self.is_damaged |= bool(told)
         return told
 
-    def wipe(self) -> None:
-        """The process ends, and an operator gives the server an empty disk: it is no member any more."""
+    def wipe(self, *, founds_again: bool = False) -> None:
+        """The process ends, and an operator gives the server an empty disk: it is no member any more.
+
+        ``founds_again``: its command line still tells it to found a cluster.
+        """
         self.end_soon(End.KILLED, 0)
         self.disk.files = SimulatedFileSystem()
         self.is_damaged, self.damaged = False, ""
-        self._first = None
+        if not founds_again:
+            self._first = None
         self._configurations = []
         self.world.checkers.wiped(self)
 
@@ -223,6 +230,11 @@ class Host:
         while backlog and process is not None:
             action, args = backlog.popleft()
             self.world.timeline.after(0, process.enter, action, *args)
+
+    @property
+    def has_founded(self) -> bool:
+        """Whether its command line tells it to found the cluster."""
+        return self._first is not None
 
     @property
     def is_troubled(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Final
 
 from matchengine.raft.ready import Write
@@ -12,6 +13,9 @@ PROGRESS: Final = "progress"
 AGREEMENT: Final = "agreement"
 CLEAR_STOP: Final = "clear stop"
 COMMITTED_IN_ORDER: Final = "committed in order"
+STEPS_END: Final = "steps end"
+IDLE_SESSIONS: Final = "idle sessions end"
+MEMORY: Final = "bounded memory"
 #: No rule that could be left out: whatever raised an error is at fault, and the run cannot go on.
 UNEXPECTED: Final = "unexpected error"
 
@@ -79,6 +83,13 @@ class Claims:
         if write.compact_to is not None and write.compact_to > self.floor:
             del self.terms[: write.compact_to - self.floor]
             self.floor = write.compact_to
+
+    def after_crash(self) -> Claims:
+        """What would still be claimed if the process ended now."""
+        twin = copy(self)
+        twin.terms, twin.pending = self.terms.copy(), self.pending.copy()
+        twin.crash()
+        return twin
 
     def crash(self) -> None:
         """Writes that were under way may have been done or not: what they take away is claimed no more."""

@@ -15,6 +15,7 @@ from matchengine.node.contracts import Outcome
 from matchengine.raft.config import Timing
 from matchengine.raft.messages import (
     AppendEntries,
+    AppendEntriesResponse,
     InstallSnapshot,
     Request,
     RequestPreVote,
@@ -25,6 +26,7 @@ from matchengine.raft.messages import (
 from matchengine.raft.pace import WIDEST
 from matchengine.raft.types import Server, SnapshotMeta
 from matchengine.storage.contracts import SnapshotSink, StorageError
+from matchengine.testing.simulator.moments import Moment
 from matchengine.testing.simulator.timeline import MS, SECOND
 from matchengine.transport import wire
 from matchengine.wire import raft_transport_pb2 as pb
@@ -78,6 +80,8 @@ class Weather:
     def __init__(self) -> None:
         self.cut: set[tuple[str, str]] = set()
         self.slow: dict[tuple[str, str], int] = {}
+        #: Until when nothing of this pair arrives; then all of it does.
+        self.held: dict[tuple[str, str], int] = {}
         self.loss = 0.0
         self.duplication = 0.0
         self.reordering = False
@@ -115,14 +119,17 @@ class Weather:
 class Call:
     """A request under way, on the caller's side."""
 
-    __slots__ = ("deadline", "outcome", "request", "sender", "settled", "stream", "to")
+    __slots__ = ("deadline", "number", "outcome", "request", "sender", "settled", "stream", "to")
 
-    def __init__(self, sender: Process, to: Server, request: Request, outcome: Outcome, deadline: int) -> None:
+    def __init__(
+        self, sender: Process, to: Server, request: Request, outcome: Outcome, deadline: int, number: int
+    ) -> None:
         self.sender = sender
         self.to = to
         self.request = request
         self.outcome = outcome
         self.deadline = deadline
+        self.number = number
         self.stream = 0
         self.settled = False
 
@@ -135,7 +142,15 @@ class Call:
             except wire.WireError:
                 self.outcome.unanswered()
             else:
+                self._note(response)
                 self.outcome.answered(response)
+
+    def _note(self, response: Response) -> None:
+        """Who took us for the leader of this term, and the newest of our requests that shows it."""
+        if isinstance(response, AppendEntriesResponse) and isinstance(self.request, AppendEntries):
+            heard, peer = self.sender.heard, self.to.id
+            if response.term == self.request.term:
+                heard[peer] = max(heard.get(peer, (0, 0)), (response.term, self.number))
 
     def unanswered(self) -> None:
         """The call has failed."""
@@ -186,6 +201,8 @@ class Network:
         self._streams: dict[tuple[str, str], int] = {}
         self._arrivals: dict[tuple[str, str], int] = {}
         self._deadlines = deadlines(world.timing)
+        #: How many requests have been sent.
+        self.requests = 0
 
     def reaches(self, source: str, target: str) -> bool:
         """Whether what ``source`` says gets to ``target``."""
@@ -196,7 +213,15 @@ class Network:
         weather = self.weather
         low, high = weather.latency
         delay = self._chance.skewed(low, high)
-        return delay * weather.slow.get((source, target), 1) if weather.slow else delay
+        if weather.slow:
+            delay *= weather.slow.get((source, target), 1)
+        if weather.held:
+            delay = max(delay, weather.held.get((source, target), 0) - self.world.timeline.now)
+        return delay
+
+    def hold_appends(self, source: str, target: str, until: int) -> None:
+        """Appends that leave from now on arrive at ``until`` at the earliest."""
+        self._arrivals[source, target] = max(until, self._arrivals.get((source, target), 0))
 
     def _is_lost(self, source: str, target: str) -> bool:
         weather = self.weather
@@ -212,7 +237,9 @@ class Network:
         kind = type(request)
         is_stream = kind is AppendEntries and not request.is_heartbeat  # type: ignore[union-attr]
         patience, place = self._deadlines[Stream if is_stream else kind]
-        call = Call(sender, to, request, outcome, sender.clock_us + patience)
+        self.requests += 1
+        call = Call(sender, to, request, outcome, sender.clock_us + patience, self.requests)
+        world.checkers.sent(sender, request)
         sender.calls[place].append(call)
         data = _ENCODERS[kind](sender.header, request).SerializeToString()
         if is_stream:
@@ -281,6 +308,7 @@ class Network:
         """Bring a response back."""
         if self.world.trace.on:
             self.world.note(receiver.id, f"-> {call.sender.id} {response!r}".replace("Response", ""))
+        self.world.checkers.answered(receiver, call.sender.id, call.request, response)
         self._return(call, receiver.id, call.answered, data)
 
     def fail(self, call: Call, receiver: Process, error: str) -> None:
@@ -344,6 +372,7 @@ class Transfer:
             sender.enter(self._call.unanswered)
             self._after(0, self._end, f"the call has ended: {error}")
             return
+        self._world.traps.comes(Moment.SNAPSHOT_COMING, self._receiver.host)
         self._left.extend(data[at : at + _PIECE] for at in range(0, len(data), _PIECE))
         self._after(0, self._open)
 
@@ -401,6 +430,8 @@ class Transfer:
         except StorageError as error:
             self._end(str(error))
         else:
+            self._receiver.imagine()  # the log behind it is still the old one
+            self._world.traps.comes(Moment.SNAPSHOT_DURABLE, self._receiver.host)
             self._end("")
 
     def _end(self, error: str) -> None:

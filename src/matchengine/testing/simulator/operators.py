@@ -15,6 +15,7 @@ from matchengine.raft.configuration import changed
 from matchengine.raft.proposals import ChangeKind, ChangeMembership
 from matchengine.raft.quorum import majority
 from matchengine.raft.types import Configuration, ServerId
+from matchengine.sessions import raise_levels_envelope
 from matchengine.testing.simulator.chance import Chance
 from matchengine.testing.simulator.timeline import MS, SECOND
 
@@ -23,12 +24,17 @@ if TYPE_CHECKING:
     from matchengine.testing.simulator.world import World
 
 _ROUND_US: Final = 500 * MS
+#: How often an operator raises the feature levels, and until when.
+_RAISES: Final = 0.7
+_RAISED_US: Final = 20 * SECOND
 #: How often an operator asks for two changes at once.
 _HASTE: Final = 0.3
 #: How often a member that was removed is looked at, and for how long it may be added again.
 _RETRY_US: Final = 5 * MS
 _REJOIN_US: Final = 2 * SECOND
 _SETTLED_US: Final = 2 * SECOND
+#: A member is removed to be added again only while so many voters are there.
+_FEWEST_TO_REJOIN: Final = 3
 #: By what factor the link is slow of a member that is replaced for it, and for how long.
 _SLOW: Final = 100
 _SLOW_US: Final = SECOND
@@ -49,6 +55,8 @@ class Operator:
         self._pending: dict[int, tuple[ChangeMembership, int]] = {}
         self._changes = 0
         world.timeline.after(_ROUND_US, self._round)
+        if self._chance.happens(_RAISES):
+            world.timeline.after(self._chance.skewed(0, _RAISED_US), self._raise_levels)
 
     # --- looking after ---------------------------------------------------------------------
 
@@ -59,6 +67,22 @@ class Operator:
                 host.start()
         self._replace_damaged()
         world.timeline.after(_ROUND_US, self._round)
+
+    def _raise_levels(self) -> None:
+        """Raise the cluster's feature levels to what the program has, again and again until the leader has done so."""
+        leader = self._world.leader()
+        process = None if leader is None else leader.process
+
+        def done(outcome: Outcome | None, _error: Exception | None) -> None:
+            if outcome is None:
+                self._world.timeline.after(_ROUND_US, self._raise_levels)
+            else:
+                self._world.count("levels raised")
+
+        if process is None:
+            self._world.timeline.after(_ROUND_US, self._raise_levels)
+        else:
+            process.enter(process.replica.apply, raise_levels_envelope(process.sessions.newest_levels), done)
 
     def _replace_damaged(self) -> None:
         leader = self._world.leader()
@@ -96,7 +120,7 @@ class Operator:
         if leader is None:
             return ""
         kind = chance.choice(tuple(ChangeKind))
-        target = self._target(kind, self._configuration(leader), chance)
+        target = self._target(kind, self._configuration(leader), chance, least=self._world.fewest_voters)
         if target is None or not self._may_change(kind, target):
             return ""
         self._change(leader, kind, target.id)
@@ -108,7 +132,13 @@ class Operator:
         kind = chance.choice(tuple(ChangeKind))
         if leader.process is None:
             return "no other"
-        target = self._target(kind, self._configuration(leader), chance, most=self._world.most_members - 1, least=3)
+        target = self._target(
+            kind,
+            self._configuration(leader),
+            chance,
+            most=self._world.most_members - 1,
+            least=self._world.fewest_voters + 1,
+        )
         if target is None or not self._may_change(kind, target):
             return "no other"
         self._change(leader, kind, target.id)
@@ -121,16 +151,33 @@ class Operator:
             return ""
         configuration = self._configuration(leader)
         others = [s.id for s in configuration.servers if s.id != leader.id]
-        if len(configuration.voters()) < 3 or not others:
+        if len(configuration.voters()) < _FEWEST_TO_REJOIN or not others:
             return ""
-        target = self._world.hosts[chance.choice(others)]
+        return self._replace(leader, self._world.hosts[chance.choice(others)], chance)
+
+    def refound(self, chance: Chance) -> str:
+        """The same with a founder whose command line still tells it to found a cluster."""
+        leader = self._world.leader()
+        if leader is None or not self._is_settled(leader):
+            return ""
+        members = self._configuration(leader)
+        founders = [h for h in self._world.hosts.values() if h.has_founded and h is not leader and members.get(h.id)]
+        if not founders or len(members.voters()) < _FEWEST_TO_REJOIN:
+            return ""
+        return self._replace(leader, chance.choice(founders), chance, founds_again=True)
+
+    def _replace(self, leader: Host, target: Host, chance: Chance, *, founds_again: bool = False) -> str:
         if not self._may_change(ChangeKind.REMOVE_SERVER, target):
             return ""
         kind = ChangeKind.ADD_VOTER if chance.happens(0.5) else ChangeKind.ADD_NONVOTER
         if chance.happens(0.5):
             self._slow_down(target, leader)
         until = self._world.timeline.now + _REJOIN_US
-        self._change(leader, ChangeKind.REMOVE_SERVER, target.id, lambda: self._rejoin(leader, target, kind, until))
+
+        def wipe_and_add() -> None:
+            self._rejoin(leader, target, kind, until, founds_again)
+
+        self._change(leader, ChangeKind.REMOVE_SERVER, target.id, wipe_and_add)
         return f"{target.id} is removed, wiped and added again at {leader.id}"
 
     def _slow_down(self, target: Host, leader: Host) -> None:
@@ -139,16 +186,16 @@ class Operator:
         weather.slow[pair] = _SLOW
         self._world.timeline.after(_SLOW_US, weather.speed_up, pair)
 
-    def _rejoin(self, leader: Host, target: Host, kind: ChangeKind, until: int) -> None:
+    def _rejoin(self, leader: Host, target: Host, kind: ChangeKind, until: int, founds_again: bool) -> None:
         """Wipe and add again, once nobody believes any more that the target is a member."""
         if not self._is_settled(leader) or self._world.timeline.now > until:
             return
         if any(c.get(target.id) is not None for c in self._in_play(but=target)):
-            self._world.timeline.after(_RETRY_US, self._rejoin, leader, target, kind, until)
+            self._world.timeline.after(_RETRY_US, self._rejoin, leader, target, kind, until, founds_again)
             return
         if self._world.host_at(target.address) is not target or not self._may_change(kind, target):
             return  # it was damaged, and another server has its place, or there are too few others by now
-        target.wipe()
+        target.wipe(founds_again=founds_again)
         target.start()
         self._change(leader, kind, target.id)
 
@@ -161,7 +208,7 @@ class Operator:
         return process is not None and process.leads and self._world.timeline.now - process.led_from >= _SETTLED_US
 
     def _target(
-        self, kind: ChangeKind, configuration: Configuration, chance: Chance, *, most: int = 0, least: int = 2
+        self, kind: ChangeKind, configuration: Configuration, chance: Chance, *, most: int = 0, least: int
     ) -> Host | None:
         members = [h for h in self._world.hosts.values() if configuration.get(h.id) is not None]
         others = [h for h in self._world.hosts.values() if configuration.get(h.id) is None and not h.damaged]

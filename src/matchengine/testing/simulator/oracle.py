@@ -17,7 +17,7 @@ class Oracle:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._machine = SessionMachine(world.workload.machine())
+        self._machine = self._new_machine()
         self._answers: dict[Index, tuple[Entry, bytes]] = {}
         self._digests: dict[Index, int] = {}
         self._reads: dict[Index, tuple[object, ...]] = {}
@@ -49,11 +49,14 @@ class Oracle:
         """The command at ``index`` and its answer."""
         return self._answers.get(index)
 
+    def _new_machine(self) -> SessionMachine:
+        return SessionMachine(self._world.workload.machine(), self._world.session_limits)
+
     def _machine_at(self, command: Index) -> SessionMachine:
         """A machine that has executed everything up to ``command``: of the past only restored nodes are asked."""
         if command == self._last:
             return self._machine
-        machine = SessionMachine(self._world.workload.machine())
+        machine = self._new_machine()
         machine.apply([entry for index, (entry, _) in self._answers.items() if index <= command])
         return machine
 

@@ -15,7 +15,7 @@ from matchengine.node.replica import Replica
 from matchengine.raft.config import RaftConfig
 from matchengine.raft.messages import Request
 from matchengine.raft.ready import SoftState
-from matchengine.raft.types import Entry, Restored, Role, Server
+from matchengine.raft.types import Entry, Restored, Role, Server, ServerId, Term
 from matchengine.sessions import IdleWatch, SessionMachine, expire_envelope, expire_sessions_envelope
 from matchengine.state_machine import StateMachine
 from matchengine.storage.contracts import StorageError
@@ -40,6 +40,8 @@ _LEADER: Final = Role.LEADER
 #: One command of so many is executed in this number of steps.
 _LONG_EVERY: Final = 5
 _LONG_STEPS: Final = 4
+#: About every fourth part of so many calls to the disk it is tried what a power loss would leave.
+_IMAGINED: Final = 400
 #: A busy program takes a while to come to the work that it was woken for.
 _LATE: Final = 0.1
 _LATE_US: Final = (20, 2_000)
@@ -66,9 +68,12 @@ class Process:
         self.idle_watch = IdleWatch()
         self.header = make_header(host.id, host.address)
         self.calls: tuple[deque[Call], ...] = tuple(deque() for _ in range(CALL_CLASSES))
+        #: By peer, the term and the number of the newest append that it has answered in that term.
+        self.heard: dict[ServerId, tuple[Term, int]] = {}
         self._pump_due = False
         self._look = world.checkers.look
         self._chance = world.stream("process", number)
+        self._imagination = world.stream("imagination", number)
         self._tick_us = world.timing.tick_ms * 1000
 
     # --- life ------------------------------------------------------------------------------
@@ -86,7 +91,7 @@ class Process:
             restored = first
         world.checkers.started(self, restored)
         self._user = world.workload.machine()
-        self.sessions = SessionMachine(Executions(self._user, self._executed, self._steps))
+        self.sessions = SessionMachine(Executions(self._user, self._executed, self._steps), world.session_limits)
         self.machine: StateMachine = Witness(world.checkers, self, self.sessions)
         self.disk = DiskQueue(self, world.timeline, host.disk)
         self.services = Services(self)
@@ -107,6 +112,7 @@ class Process:
         )
         self.core = self.replica.core
         self.storage.watch(self._storage_failed)
+        self._imagine_soon()
         world.timeline.after(host.tick_us, self._tick)
 
     def _open(self) -> Storage:
@@ -114,9 +120,31 @@ class Process:
             Path("/", self.host.id),
             self.host.id,
             segment_bytes=SEGMENT_BYTES,
+            frame_bytes=self.world.frame_bytes,
             new_salt=lambda: self._chance.randrange(0, 2**32),
             fs=self.host.disk.files,
         )
+
+    # --- what if the power went now --------------------------------------------------------
+
+    def _imagine_soon(self) -> None:
+        if not self.host.is_damaged:
+            self.host.disk.look_in(self._imagination.skewed(1, _IMAGINED), self.imagine)
+
+    def imagine(self) -> None:
+        """What a power loss would leave now, between two calls to the disk, has to be a directory that can be used."""
+        host, world = self.host, self.world
+        self._imagine_soon()
+        if host.is_damaged or host.disk.is_troubled:
+            return
+        world.count("imagined power losses")
+        files = host.disk.files.copy()
+        files.lose_power(self._imagination)
+        try:
+            storage = open_storage(Path("/", host.id), host.id, segment_bytes=SEGMENT_BYTES, fs=files)
+            world.checkers.imagined(self, storage.restore())
+        except StorageError as error:
+            world.checkers.refused(host, error)
 
     def enter(self, action: Callable[..., None], *args: Any) -> None:
         """``action(*args)`` happens to this process, now or when it wakes from a pause, unless it has ended."""

@@ -21,8 +21,25 @@ from matchengine.raft.types import (
 from matchengine.sessions import ENVELOPE, SessionAnswer, decode_answer
 from matchengine.storage.contracts import StorageError
 from matchengine.testing.simulator.checkers import Checker
-from matchengine.testing.simulator.invariants import AGREEMENT, COMMITTED_IN_ORDER, PROGRESS, Seen, View
+from matchengine.testing.simulator.invariants import (
+    AGREEMENT,
+    COMMITTED_IN_ORDER,
+    IDLE_SESSIONS,
+    PROGRESS,
+    STEPS_END,
+    Claims,
+    Seen,
+    View,
+)
+from matchengine.testing.simulator.node_rules import (
+    BoundedMemory,
+    ConfirmedReads,
+    DurableClaims,
+    LostForAReason,
+    MembersOfTheLog,
+)
 from matchengine.testing.simulator.oracle import digest
+from matchengine.testing.simulator.session_rules import HeldAnswers, LivingSessions
 
 if TYPE_CHECKING:
     from matchengine.testing.simulator.clients import Client, Ticket
@@ -99,6 +116,17 @@ class LogMatching(Checker):
     def __init__(self, world: World, seen: Seen) -> None:
         super().__init__(world, seen)
         self._known: dict[tuple[Index, Term], tuple[Entry, Term | None]] = {}
+        self._bases: dict[Process, Index] = {}
+
+    def ticked(self, process: Process) -> None:
+        """See :class:`Checker`; what is known of the entry before the log is of that entry."""
+        log, seen = process.core.log, self.seen
+        base = log.first_index - 1
+        if base == self._bases.get(process) or not seen.first_committed <= base <= seen.last_committed:
+            return
+        self._bases[process] = base
+        if log.term(base) not in (None, seen.entry(base).term):
+            self.broken(f"{process.id} takes entry {base}, before its log, for one of term {log.term(base)}")
 
     def changed(self, process: Process, view: View) -> None:
         """See :class:`Checker`."""
@@ -277,6 +305,8 @@ class RealMajorities(Checker):
         before = [e for e in core.log.slice(core.log.commit + 1, entry.index - 1) if e.type is EntryType.CONFIGURATION]
         if before:
             self.broken(f"{process.id} changes members at {entry.index} before {before[-1].index} is committed")
+        if core.log.term(core.log.commit) != core.term:
+            self.broken(f"{process.id} changes members at {entry.index} before it has committed anything of its term")
         changed = set(_voters(decode_configuration(entry.data))) ^ set(_voters(core.membership.committed))
         if len(changed) > 1:
             self.broken(f"{process.id} changes {sorted(changed)} at once, at {entry.index}")
@@ -294,16 +324,25 @@ class Durability(Checker):
     def started(self, process: Process, restored: Restored) -> None:
         """See :class:`Checker`."""
         claims = self.seen.claims.get(process.id)
-        if claims is None:
-            return
+        if claims is not None:
+            self._compare(process, claims, restored)
+
+    def imagined(self, process: Process, restored: Restored) -> None:
+        """See :class:`Checker`; what writes under way take away is claimed no more."""
+        self._compare(process, self.seen.claims[process.id].after_crash(), restored)
+
+    def _compare(self, process: Process, claims: Claims, restored: Restored) -> None:
         was, found = claims.hard_state, restored.hard_state
         if found.term < was.term or (found.term == was.term and was.voted_for not in ("", found.voted_for)):
             self.broken(f"{process.id} wrote {was} and finds {found}")
-        covered = restored.snapshot.index if restored.snapshot else 0
+        snapshot = restored.snapshot
+        covered = snapshot.index if snapshot else 0
         terms = {entry.index: entry.term for entry in restored.entries}
         for index, term in enumerate(claims.terms, claims.floor + 1):
             if index > covered and terms.get(index) != term:
                 self.broken(f"{process.id} wrote entry {index} of term {term} and finds {terms.get(index)}")
+        if snapshot is not None and terms.get(covered, snapshot.term) != snapshot.term:
+            self.broken(f"{process.id} finds entry {covered} of another term than its snapshot up to there")
         if claims.floor > covered and claims.floor not in terms:
             self.broken(f"{process.id} had a snapshot up to {claims.floor} and finds one up to {covered}")
 
@@ -383,7 +422,14 @@ RULES: Final[tuple[type[Checker], ...]] = (
     Durability,
     ClearStop,
     HangingLeader,
+    DurableClaims,
+    MembersOfTheLog,
+    LostForAReason,
+    ConfirmedReads,
+    BoundedMemory,
+    LivingSessions,
+    HeldAnswers,
 )
 
 #: Every rule by its name; the last ones belong to the run as a whole.
-NAMES: Final = (*(rule.name for rule in RULES), COMMITTED_IN_ORDER, PROGRESS, AGREEMENT)
+NAMES: Final = (*(rule.name for rule in RULES), COMMITTED_IN_ORDER, STEPS_END, IDLE_SESSIONS, PROGRESS, AGREEMENT)

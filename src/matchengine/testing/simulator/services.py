@@ -102,11 +102,15 @@ class Services:
 
     def read_index(self, reply: Reply) -> None:
         """Leader only: an index from which reads are linearizable."""
+        process = self._process
+        world, begun = process.world, process.world.network.requests
 
         def done(outcome: Outcome | None, error: Exception | None) -> None:
+            if outcome is not None:
+                world.checkers.confirmed(process, begun)
             reply(None if outcome is None else outcome.index, error)
 
-        self._process.replica.read_index(done)
+        process.replica.read_index(done)
 
     def _ask_leader(self, reply: Reply) -> None:
         process = self._process

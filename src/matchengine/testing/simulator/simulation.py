@@ -12,23 +12,41 @@ from typing import Final
 import msgspec
 
 from matchengine.testing.simulator.faults import ALL, Fault, Schedule
-from matchengine.testing.simulator.invariants import AGREEMENT, PROGRESS, UNEXPECTED, InvariantError
+from matchengine.testing.simulator.host import End
+from matchengine.testing.simulator.invariants import (
+    AGREEMENT,
+    IDLE_SESSIONS,
+    MEMORY,
+    PROGRESS,
+    UNEXPECTED,
+    InvariantError,
+)
+from matchengine.testing.simulator.node_rules import held_by
 from matchengine.testing.simulator.oracle import digest
+from matchengine.testing.simulator.process import Process
+from matchengine.testing.simulator.session_rules import idle_longer_than
 from matchengine.testing.simulator.timeline import SECOND
 from matchengine.testing.simulator.trace import WORLD
+from matchengine.testing.simulator.watchdog import Watchdog
 from matchengine.testing.simulator.workloads import ExchangeWorkload, Workload
 from matchengine.testing.simulator.world import World
 
 #: Within this time after the last fault everything has to work again, in microseconds.
 RECOVERY_US: Final = 60 * SECOND
+#: Within this time an operator gets an answer in a cluster at rest.
+_ANSWERED_US: Final = 10 * SECOND
+#: Whether sessions that are idle for longer end is not waited for.
+_LONGEST_IDLE_US: Final = 20 * SECOND
 DEFAULT_STEPS: Final = 20_000
-DEFAULT_NODES: Final = 3
+#: As many as the seed says.
+DEFAULT_NODES: Final = 0
 
 
 class Plan(msgspec.Struct, frozen=True):
     """What one run is made of; equal plans give equal runs.
 
-    ``steps`` are events under faults; ``keep`` names the faults of the schedule that happen, None all of them.
+    ``steps`` are events under faults, ``nodes`` the voters at the start, 0: as many as the seed says.
+    ``keep`` names the faults of the schedule that happen, None all of them.
     ``without`` names checkers that are left out.
     """
 
@@ -57,7 +75,7 @@ def run(plan: Plan, workload: Workload | None = None, *, traced: bool = False) -
     world = World(plan.seed, plan.nodes, workload or ExchangeWorkload(), traced=traced, without=frozenset(plan.without))
     simulation = _Simulation(world, plan)
     failure = None
-    with _quiet():
+    with _quiet(), Watchdog(world.timeline):
         try:
             simulation.run()
         except InvariantError as error:
@@ -111,12 +129,14 @@ class _Simulation:
         world.timeline.run_to(plan.steps)
         schedule.stop()
         world.note(WORLD, "the faults are over")
+        world.sleeps = False
         self._recover()
 
     def _recover(self) -> None:
         """Everybody gets an answer to a command given from now on, and all members agree."""
         world = self._world
-        bound = world.timeline.now + RECOVERY_US
+        self._ended = world.timeline.now
+        bound = self._ended + RECOVERY_US
         wanted = {client: client.answered + 3 for client in world.clients}
 
         def all_have_answers() -> bool:
@@ -126,15 +146,61 @@ class _Simulation:
             world.is_closing = True
             if self._comes_true(self._all_are_as_far, bound, "the members do not come equally far"):
                 self._compare()
+                self._comes_true(self._nothing_is_held, bound, "something is kept for nobody", MEMORY)
+                self._comes_true(self._idle_sessions_are_over, bound, "an idle session stays", IDLE_SESSIONS)
+                self._ask_a_restarted_node()
 
-    def _comes_true(self, condition: Callable[[], bool], bound: int, complaint: str) -> bool:
+    def _ask_a_restarted_node(self) -> None:
+        """In a cluster at rest, a node that has just started answers an operator who wants a snapshot."""
+        world = self._world
+        members = self._members()
+        host = next((p.host for p in members if not p.leads), members[0].host if members else None)
+        if host is None:
+            return
+        host.end_soon(End.KILLED, 0)
+        host.start()
+        answers: list[object] = []
+        if host.process is not None:
+            host.process.enter(host.process.replica.snapshot, lambda *answer: answers.append(answer))
+            bound = world.timeline.now + _ANSWERED_US
+            self._comes_true(lambda: bool(answers), bound, f"{host.id} owes an operator a snapshot")
+
+    def _comes_true(self, condition: Callable[[], bool], bound: int, complaint: str, rule: str = PROGRESS) -> bool:
         timeline = self._world.timeline
         while not condition():
             if timeline.now > bound:
-                self._world.fail(PROGRESS, f"{complaint} within {RECOVERY_US // SECOND} s after the last fault")
+                self._world.fail(rule, f"{complaint}, {self._since(timeline.now)} s after the last fault")
                 return False
             timeline.step()
         return True
+
+    def _since(self, now: int) -> int:
+        return (now - self._ended) // SECOND
+
+    def _nothing_is_held(self) -> bool:
+        """Whether no member keeps anything for a peer or a client; those that are none wait for what never comes."""
+        return not any(held_by(process) for process in self._members())
+
+    def _idle_sessions_are_over(self) -> bool:
+        """Whether the leader has ended what was idle; stamps tell nothing once a clock has jumped."""
+        world = self._world
+        leader = world.leader()
+        if (
+            leader is None
+            or leader.process is None
+            or world.counts[Fault.CLOCK_JUMP]
+            or world.session_idle_us > _LONGEST_IDLE_US
+        ):
+            return leader is not None
+        return not idle_longer_than(leader.process, world.session_idle_us * 11 // 10 + SECOND)
+
+    def _members(self) -> list[Process]:
+        world = self._world
+        leader = world.leader()
+        if leader is None or leader.process is None:
+            return []
+        hosts = [world.hosts[server.id] for server in leader.process.core.membership.latest.servers]
+        return [host.process for host in hosts if host.process is not None]
 
     def _all_are_as_far(self) -> bool:
         """Whether clients rest, and every member has applied all that its leader has."""

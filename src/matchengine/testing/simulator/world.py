@@ -11,11 +11,13 @@ from matchengine.node.policy import SnapshotPolicy
 from matchengine.raft.config import FAST, HASHICORP, Timing
 from matchengine.raft.raft import bootstrap
 from matchengine.raft.types import Configuration, Server, Suffrage
+from matchengine.sessions import SessionLimits
 from matchengine.testing.simulator.chance import Chance
 from matchengine.testing.simulator.checkers import Checkers
 from matchengine.testing.simulator.clients import Client
 from matchengine.testing.simulator.host import Host
 from matchengine.testing.simulator.invariants import InvariantError
+from matchengine.testing.simulator.moments import Moment, Traps
 from matchengine.testing.simulator.network import Network
 from matchengine.testing.simulator.operators import Operator
 from matchengine.testing.simulator.rules import RULES
@@ -25,10 +27,16 @@ from matchengine.testing.simulator.trace import Trace
 from matchengine.testing.simulator.workloads import Workload
 
 _SLOW_TIMING: Final = 0.1
+#: How many voters a cluster has when the seed says it, and how often one server founds it and the others join.
+_SIZES: Final = (1, 2, 3, 3, 3, 3, 4, 5)
+_GROWN: Final = 0.3
+_SLEEPS: Final = 0.25
+#: How long a write takes, in microseconds: on some disks about as long as an election.
+_DISKS: Final = (*((60, 3 * MS),) * 6, (5 * MS, 60 * MS), (20 * MS, 250 * MS))
 
 
 class World:
-    """One simulated cluster of ``nodes`` voters; everything in it comes from ``seed``."""
+    """One simulated cluster of ``nodes`` voters (0: the seed says how many); everything in it comes from ``seed``."""
 
     def __init__(
         self, seed: int, nodes: int, workload: Workload, *, traced: bool = False, without: Collection[str] = ()
@@ -38,6 +46,7 @@ class World:
         self.timeline = Timeline()
         self.trace = Trace(on=traced)
         self.counts: Counter[str] = Counter()
+        self.traps = Traps()
         self.is_closing = False
         self._processes = 0
         self._without = frozenset(without)
@@ -50,36 +59,55 @@ class World:
         self._haste = self.stream("haste")
         self.hosts: dict[str, Host] = {}
         self._by_address: dict[str, Host] = {}
-        self._found(nodes)
+        self._found()
         self.operator = Operator(self)
         self.clients = [Client(self, number) for number in range(1, self._clients + 1)]
 
-    def _found(self, voters: int) -> None:
-        """The first members; those behind the voters hold everything and have no vote."""
-        suffrages = [Suffrage.VOTER] * voters + [Suffrage.NONVOTER] * self.learners
+    def _found(self) -> None:
+        """The first members; those behind the voters hold everything and have no vote.
+
+        A cluster that grows has one member; the other machines wait until an operator adds them.
+        """
+        suffrages = [Suffrage.VOTER] * self.wanted_voters + [Suffrage.NONVOTER] * self.learners
         servers = tuple(Server(f"n{i}", f"n{i}:1", suffrage) for i, suffrage in enumerate(suffrages, 1))
-        first = bootstrap(Configuration(servers))
+        first = bootstrap(Configuration(servers[:1] if self.grows else servers))
         for server in servers:
-            self.add_host(Host(self, server.id, first))
+            is_member = not self.grows or server is servers[0]
+            self.add_host(Host(self, server.id, first if is_member else None))
 
     def _choose_habits(self, nodes: int) -> None:
         """What this seed's cluster is like: limits that are passed often, and a load."""
         chance = self.stream("habits")
         self.timing: Timing = HASHICORP if chance.happens(_SLOW_TIMING) else FAST
-        self.policy = SnapshotPolicy(entries=chance.choice((10, 30, 100, 1000)))
+        self.policy = SnapshotPolicy(entries=chance.choice((1, 4, 10, 30, 100, 1000)))
         self.limits = {
             "max_append_entries": chance.choice((1, 4, 16, 64)),
+            "max_append_bytes": chance.choice((500, 1024 * 1024, 1024 * 1024)),
             "max_inflight_requests": chance.choice((1, 4, 32)),
-            "trailing_entries": chance.choice((0, 0, 4, 100)),
+            "max_inflight_bytes": chance.choice((1000, 8 * 1024 * 1024, 8 * 1024 * 1024)),
+            "max_partial_requests": chance.choice((1, 1, 2, 8)),
+            "max_uncommitted_entries": chance.choice((8, 64 * 1024, 64 * 1024)),
+            "max_waiting_changes": chance.choice((1, 16)),
+            "trailing_entries": chance.choice((0, 0, 1, 4, 20, 100)),
             "max_trailing_bytes": chance.choice((0, 4096, 48 * 1024 * 1024)),
         }
-        self.session_idle_us = chance.choice((20, 60, 600)) * SECOND
+        self.disk_latency = chance.choice(_DISKS)
+        self.frame_bytes = chance.choice((300, 2000, 4 * 1024 * 1024))
+        self.session_idle_us = chance.choice((2, 5, 20, 20, 60, 600)) * SECOND
+        self.session_limits = SessionLimits(
+            answers_per_session=chance.choice((4, 1024, 1024)),
+            answer_bytes=chance.choice((500, 4000, 128 * 1024 * 1024)),
+        )
+        #: Whether the first client rests for so long that only its keep-alives keep its session.
+        self.sleeps = chance.happens(_SLEEPS)
         self.think_us = chance.choice((200, 400, 1000)) * MS
+        self.burst = chance.choice((4, 4, 4, 40))
         self._clients = chance.randrange(2, 5)
         self.learners = chance.choice((0, 0, 0, 1, 2))
-        self.limits["max_partial_requests"] = chance.choice((1, 1, 2, 8))
-        self.wanted_voters = nodes
-        self.most_members = nodes + 2
+        self.wanted_voters = nodes or chance.choice(_SIZES)
+        self.grows = chance.happens(_GROWN)
+        self.fewest_voters = chance.choice((1, 2, 2))
+        self.most_members = self.wanted_voters + 2
 
     # --- chance, time, notes ---------------------------------------------------------------
 
@@ -138,7 +166,16 @@ class World:
         return max(leading, key=lambda h: h.process.replica.soft_state.term if h.process else 0, default=None)
 
     def elected(self, host: Host) -> None:
-        """Clients that wait for a leader are quick: some read at once, before it has done anything else."""
+        """Clients that wait for a leader are quick: some read at once, before it has done anything else.
+
+        And some read where another one still takes itself for the leader.
+        """
+        self.traps.comes(Moment.ELECTED, host)
+        deposed = [h for h in self.hosts.values() if h is not host and h.process is not None and h.process.leads]
+        for other in deposed:
+            self.traps.comes(Moment.DEPOSED, other)
+            for client in self.clients:
+                self.timeline.after(self._haste.skewed(0, 200 * MS), client.read_at, other)
         for client in self.clients[:2]:
             self.timeline.after(self._haste.skewed(0, 20 * MS), client.read_at, host)
 
