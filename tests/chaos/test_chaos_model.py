@@ -11,7 +11,7 @@ from matchengine.chaos.model import BookModel
 from matchengine.chaos.traders import Market, Progress, Trader
 from matchengine.exchange.engine import MatchingEngine
 from matchengine.exchange.instruments import Instrument
-from matchengine.exchange.layout import BATCH_HEADER, KIND_INSTRUMENT, VERSION
+from matchengine.exchange.layout import ANSWER_HEADER, BATCH_HEADER, KIND_INSTRUMENT, VERSION
 from matchengine.exchange.types import CommandType, OrdType, Side, TimeInForce
 from matchengine.service.market_data import _levels, _order
 from matchengine.service.translation import Translator
@@ -35,8 +35,9 @@ class Exchange:
     def call(self, call):
         if isinstance(call, Submit):
             batch = self._translator.pack([command.message(SYMBOL) for command in call.commands])
-            reports = [r for piece in self._translator.reports(1, self.engine.execute(batch, 0)) for r in piece]
-            return answer_of(pb.SubmitResponse(index=1, reports=reports)).told
+            response = pb.SubmitResponse(index=1)
+            self._translator.add_reports(response, self.engine.execute(batch, 0)[ANSWER_HEADER.size :])
+            return answer_of(response).told
         if isinstance(call, Depth):
             instrument = self.engine.find_instrument(SYMBOL)
             bids, asks = self.engine.depth(instrument.number, call.levels)

@@ -371,6 +371,7 @@ def test_a_node_whose_files_are_gone_does_not_start_as_if_new(play, engine):
             aside.rmdir()
         again = await nodes.start()
         await until(lambda: again.is_leader)
+        await again.barrier()
         assert again.machine.entries
 
     play(scenario, engine)

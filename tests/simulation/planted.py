@@ -279,7 +279,7 @@ PLANTED = (
     Planted("two membership changes at once", "thesis 4.1, 2015 correction", "real majorities",
             replaced(Leadership, "_may_change", always), MEMBERS, 5),
     Planted("a leader that removes itself still counts", "thesis 4.2.2", "real majorities",
-            replaced(Leadership, "_advance_commit", count_themselves), (F.MEMBERSHIP, F.PARTITION)),
+            replaced(Leadership, "_advance_commit", count_themselves), (F.MEMBERSHIP, F.PARTITION), seeds=80),
     Planted("apply iterates over a set", "", "state-machine safety",
             around(MatchingEngine, "_begin_orders", execute_as_a_set), ()),
     Planted("the order of a queue is lost in the snapshot", "", "state-machine safety",
