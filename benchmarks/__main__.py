@@ -29,6 +29,7 @@ from benchmarks import (
     side_by_side,
     simulation,
     soak,
+    sweep,
     unary,
 )
 
@@ -38,6 +39,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "replays": lambda options: replays.main(options.data),
     "unary": lambda options: asyncio.run(unary.main(options.orders)),
     "failover": lambda options: asyncio.run(failover.main(options.kills)),
+    "sweep": lambda options: asyncio.run(sweep.main(options.resting)),
     "heartbeats": lambda _: asyncio.run(heartbeats.main()),
     "memory": lambda options: asyncio.run(memory.main(options.data, options.passes)),
     "side_by_side": lambda options: side_by_side.main(options.rounds, options.kills),
@@ -66,6 +68,7 @@ def main() -> int:
     parser.add_argument("parts", nargs="*", metavar="NAME", help=", ".join(PARTS))
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("MATCHENGINE_DATA", "../shared/data")))
     parser.add_argument("--orders", type=int, default=5000, help="orders of the unary part")
+    parser.add_argument("--resting", type=int, default=1_000_000, help="resting orders of the sweep part")
     parser.add_argument("--kills", type=int, default=20, help="kills of the failover and side_by_side parts")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of the side_by_side part")
     parser.add_argument("--passes", type=int, default=10, help="passes of the memory part")
