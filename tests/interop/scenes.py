@@ -13,7 +13,7 @@ from words_cluster import until
 #: The versions of HashiCorp Raft that raft-grpc-example, and the first users of this project, have pinned over time.
 VERSIONS = ("1.1.2", "1.3.1", "1.3.11", "1.5.0", "1.7.0")
 #: Without processor time leadership moves when nobody wants it to; then a scene begins anew.
-MOST_ATTEMPTS = 5
+MOST_ATTEMPTS = 10
 #: Over the transport of its day it takes the addresses in a snapshot for the members' ids, also from a leader of its
 #: own version.  The next change of membership mends it.
 FORGETS_IDS = "go-1.1.2"
